@@ -1,0 +1,4 @@
+//! Outcrop: a session broker.
+
+pub mod config;
+pub mod turn;

@@ -1,0 +1,3 @@
+//! The `outcrop` command.
+
+fn main() {}

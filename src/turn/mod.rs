@@ -1,0 +1,19 @@
+//! The vocabulary everyone shares: what a turn asks, what happens in it, and how it fails.
+//!
+//! Wire formats decode bytes into a [`TurnRequest`] and encode [`TurnEvent`]s back into bytes;
+//! backends turn a request into events. Nothing here does I/O, and nothing here serialises:
+//! what travels or is stored is written by the modules that own the format.
+
+pub mod event;
+pub mod failure;
+pub mod ids;
+pub mod request;
+pub mod transcript;
+
+pub use event::{
+    Citation, FinishReason, OutputFile, Reference, ReturnControl, Span, Trace, TurnEvent, Usage,
+};
+pub use failure::{Failure, FailureKind, Fault};
+pub use ids::{ModelName, RequestId, SessionId, TenantId, TurnId, UpstreamSessionId};
+pub use request::{DisconnectPolicy, SessionHints, TurnPolicy, TurnRequest};
+pub use transcript::{Fold, GrammarError, Message, Part, Role, Status, ToolCall};
