@@ -27,7 +27,7 @@ pub enum FailureKind {
     ModelNotAllowed,
     /// No route at this path.
     NotFound,
-    /// No model of this name.
+    /// No model of this name, or the upstream does not know its agent.
     ModelNotFound,
     /// No session of this id in this tenant.
     SessionNotFound,
@@ -45,8 +45,6 @@ pub enum FailureKind {
     UpstreamThrottled,
     /// The upstream says that the prompt is not acceptable.
     UpstreamRejected,
-    /// The upstream does not know the agent or the model.
-    UpstreamNotFound,
     /// The upstream refused our credentials or our grants.
     UpstreamDenied,
     /// The upstream broke its protocol, or its stream ended without its proper end.
@@ -96,7 +94,6 @@ impl FailureKind {
         Self::QueueFull,
         Self::UpstreamThrottled,
         Self::UpstreamRejected,
-        Self::UpstreamNotFound,
         Self::UpstreamDenied,
         Self::UpstreamProtocol,
         Self::UpstreamDependency,
@@ -128,7 +125,6 @@ impl FailureKind {
             Self::QueueFull => "queue_full",
             Self::UpstreamThrottled => "upstream_throttled",
             Self::UpstreamRejected => "upstream_rejected",
-            Self::UpstreamNotFound => "upstream_not_found",
             Self::UpstreamDenied => "upstream_denied",
             Self::UpstreamProtocol => "upstream_protocol",
             Self::UpstreamDependency => "upstream_dependency",
@@ -150,8 +146,7 @@ impl FailureKind {
             Self::NotFound
             | Self::ModelNotFound
             | Self::SessionNotFound
-            | Self::TurnNotFound
-            | Self::UpstreamNotFound => 404,
+            | Self::TurnNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
             Self::SessionBusy => 409,
@@ -180,8 +175,7 @@ impl FailureKind {
             | Self::SessionNotFound
             | Self::TurnNotFound
             | Self::MethodNotAllowed
-            | Self::UpstreamRejected
-            | Self::UpstreamNotFound => "invalid_request_error",
+            | Self::UpstreamRejected => "invalid_request_error",
             Self::ModelNotAllowed => "permission_error",
             Self::SessionBusy => "conflict_error",
             Self::RateLimited | Self::QueueFull | Self::UpstreamThrottled => "rate_limit_error",
@@ -214,8 +208,7 @@ impl FailureKind {
             | Self::SessionBusy
             | Self::RateLimited
             | Self::QueueFull
-            | Self::UpstreamRejected
-            | Self::UpstreamNotFound => Fault::Client,
+            | Self::UpstreamRejected => Fault::Client,
             Self::UpstreamThrottled
             | Self::UpstreamDenied
             | Self::UpstreamProtocol
@@ -255,7 +248,6 @@ impl FailureKind {
             | Self::MethodNotAllowed
             | Self::SessionBusy
             | Self::UpstreamRejected
-            | Self::UpstreamNotFound
             | Self::UpstreamDenied
             | Self::UpstreamProtocol
             | Self::UpstreamDependency

@@ -143,6 +143,15 @@ id_type! {
     TurnId, REQUEST
 }
 
+/// A session's id within its tenant: what sessions are found by. Nobody else's key leads there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionKey {
+    /// Whose session it is.
+    pub tenant: TenantId,
+    /// Its id.
+    pub id: SessionId,
+}
+
 impl SessionId {
     /// A fresh id of our own making: `sess_` and 32 hexadecimal digits.
     #[must_use]

@@ -14,6 +14,6 @@ pub use event::{
     Citation, FinishReason, OutputFile, Reference, ReturnControl, Span, Trace, TurnEvent, Usage,
 };
 pub use failure::{Failure, FailureKind, Fault};
-pub use ids::{ModelName, RequestId, SessionId, TenantId, TurnId, UpstreamSessionId};
+pub use ids::{ModelName, RequestId, SessionId, SessionKey, TenantId, TurnId, UpstreamSessionId};
 pub use request::{DisconnectPolicy, SessionHints, TurnPolicy, TurnRequest};
 pub use transcript::{Fold, GrammarError, Message, Part, Role, Status, ToolCall};

@@ -13,6 +13,10 @@ pub struct TurnRequest {
     pub messages: Vec<Message>,
     /// Which session the client says this is.
     pub hints: SessionHints,
+    /// The client's own notes on the request (`metadata`), as text.
+    pub metadata: BTreeMap<String, String>,
+    /// The phone number of the person who calls, in E.164.
+    pub caller: Option<String>,
     /// Attributes kept upstream for the whole session.
     pub session_attributes: BTreeMap<String, String>,
     /// Attributes for this turn only.

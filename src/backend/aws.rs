@@ -1,0 +1,171 @@
+//! How AWS is reached: one warm client a region and endpoint, credentials by the ordinary
+//! chain, and whether they work.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_bedrockagentruntime::config::timeout::TimeoutConfig;
+use aws_sdk_bedrockagentruntime::config::{ProvideCredentials, StalledStreamProtectionConfig};
+use aws_sdk_bedrockagentruntime::config::retry::RetryConfig;
+
+use crate::config::Config;
+
+use super::lock;
+use super::retry::Budget;
+
+/// The region when neither the configuration nor the AWS environment names one.
+const DEFAULT_REGION: &str = "us-east-1";
+/// How often the account behind the credentials is asked for.
+const HEALTH_EVERY: Duration = Duration::from_secs(300);
+/// How soon it is asked for again when that failed.
+const HEALTH_AGAIN: Duration = Duration::from_secs(15);
+/// What one such question may take.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+type AgentClient = aws_sdk_bedrockagentruntime::Client;
+
+/// A region and an endpoint, where they differ from the shared ones.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct Place {
+    pub(super) region: Option<String>,
+    pub(super) endpoint: Option<String>,
+}
+
+/// A client for Bedrock agents and what all turns through it may spend on retries.
+#[derive(Debug, Clone)]
+pub(super) struct AgentAccess {
+    pub(super) client: AgentClient,
+    pub(super) budget: Arc<Budget>,
+}
+
+/// AWS clients that live as long as the process.
+pub struct AwsClients {
+    shared: SdkConfig,
+    agents: Mutex<Vec<(Place, AgentAccess)>>,
+    health: ArcSwapOption<AwsHealth>,
+}
+
+/// What is known of the credentials.
+#[derive(Debug, Clone)]
+pub struct AwsHealth {
+    /// The account they belong to, once STS has said it.
+    pub account: Option<String>,
+    /// Why they cannot be used, for the operator.
+    pub error: Option<&'static str>,
+}
+
+impl fmt::Debug for AwsClients {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("AwsClients").finish_non_exhaustive()
+    }
+}
+
+impl AwsClients {
+    /// Reads the AWS environment and the profile files. Opens no connection.
+    pub async fn load(config: &Config) -> Self {
+        // Stalled-stream protection would kill an agent that thinks; retries of the SDK take up
+        // to two seconds and count for nobody. Both are ours: the pump's timers and `retry`.
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(
+                TimeoutConfig::builder().connect_timeout(config.turn.connect_timeout).build(),
+            );
+        if let Some(region) = &config.aws.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(endpoint) = &config.aws.endpoint_url {
+            loader = loader.endpoint_url(endpoint);
+        }
+        let mut shared = loader.load().await;
+        if shared.region().is_none() {
+            shared = shared.into_builder().region(Region::from_static(DEFAULT_REGION)).build();
+        }
+        Self { shared, agents: Mutex::default(), health: ArcSwapOption::empty() }
+    }
+
+    /// The client for Bedrock agents in a place, made at the first asking.
+    pub(super) fn agents(&self, place: &Place) -> AgentAccess {
+        let mut agents = lock(&self.agents);
+        if let Some((_, access)) = agents.iter().find(|(known, _)| known == place) {
+            return access.clone();
+        }
+        let mut builder = aws_sdk_bedrockagentruntime::config::Builder::from(&self.shared);
+        if let Some(region) = &place.region {
+            builder = builder.region(Region::new(region.clone()));
+        }
+        if let Some(endpoint) = &place.endpoint {
+            builder = builder.endpoint_url(endpoint);
+        }
+        let access = AgentAccess {
+            client: AgentClient::from_conf(builder.build()),
+            budget: Arc::default(),
+        };
+        agents.push((place.clone(), access.clone()));
+        access
+    }
+
+    /// The region in force where a model names none.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        self.shared.region().map_or(DEFAULT_REGION, AsRef::as_ref)
+    }
+
+    /// What was last learnt of the credentials; `None` before the first answer.
+    #[must_use]
+    pub fn health(&self) -> Option<Arc<AwsHealth>> {
+        self.health.load_full()
+    }
+
+    /// Keeps [`health`](Self::health) fresh, and with it the credentials' cache warm, until
+    /// dropped.
+    pub async fn watch(&self) {
+        let sts = aws_sdk_sts::Client::new(&self.shared);
+        loop {
+            let health = self.ask(&sts).await;
+            let wait = if health.account.is_some() { HEALTH_EVERY } else { HEALTH_AGAIN };
+            self.health.store(Some(Arc::new(health)));
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn ask(&self, sts: &aws_sdk_sts::Client) -> AwsHealth {
+        if let Some(error) = self.credentials_error().await {
+            return AwsHealth { account: None, error: Some(error) };
+        }
+        let asked = tokio::time::timeout(HEALTH_TIMEOUT, sts.get_caller_identity().send()).await;
+        match asked {
+            Ok(Ok(identity)) => AwsHealth { account: identity.account, error: None },
+            // A role without `sts:GetCallerIdentity`, or STS out of reach from a closed network,
+            // does not mean that agents cannot be called.
+            Ok(Err(error)) => {
+                tracing::debug!(error = %aws_error(&error), "sts did not name the account");
+                AwsHealth { account: None, error: None }
+            }
+            Err(_) => AwsHealth { account: None, error: None },
+        }
+    }
+
+    async fn credentials_error(&self) -> Option<&'static str> {
+        let Some(provider) = self.shared.credentials_provider() else {
+            return Some("no credentials provider");
+        };
+        let found = tokio::time::timeout(HEALTH_TIMEOUT, provider.provide_credentials()).await;
+        match found {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => {
+                tracing::warn!(error = %aws_error(&error), "no AWS credentials");
+                Some("no AWS credentials were found")
+            }
+            Err(_) => Some("looking for AWS credentials took too long"),
+        }
+    }
+}
+
+/// An error of the SDK with its causes, for logs.
+pub(super) fn aws_error(error: &(dyn std::error::Error + 'static)) -> String {
+    aws_smithy_types::error::display::DisplayErrorContext(error).to_string()
+}

@@ -1,0 +1,159 @@
+//! The events of an `InvokeAgent` stream, as turn events.
+//!
+//! There is no explicit end: a clean end of the body on a frame border is success, and the SDK
+//! reports anything else as an error.
+
+use std::sync::Arc;
+
+use aws_sdk_bedrockagentruntime::primitives::event_stream::EventReceiver;
+use aws_sdk_bedrockagentruntime::types::error::ResponseStreamError;
+use aws_sdk_bedrockagentruntime::types::{
+    Citation as AwsCitation, FilePart, PayloadPart, ResponseStream, RetrievalResultLocation,
+    RetrievedReference, TracePart,
+};
+use bytes::Bytes;
+
+use crate::backend::Outlet;
+use crate::turn::{Citation, FinishReason, OutputFile, Reference, Span, Trace, TurnEvent, Usage};
+
+use super::failure::{self, Refused};
+use super::tap::RawTraces;
+use super::utf8::Joiner;
+use super::{return_control, trace};
+
+/// Reads the stream to its end.
+///
+/// # Errors
+/// When an exception frame comes or the stream breaks.
+pub(super) async fn read(
+    mut events: EventReceiver<ResponseStream, ResponseStreamError>,
+    raw: Option<RawTraces>,
+    outlet: &Outlet,
+) -> Result<FinishReason, Refused> {
+    let mut answer =
+        Answer { outlet, raw, joiner: Joiner::default(), usage: None, finish: FinishReason::Stop };
+    let mut is_first = true;
+    loop {
+        let event = match events.recv().await {
+            Ok(Some(event)) => event,
+            Ok(None) => return Ok(answer.end().await),
+            Err(error) => return Err(failure::of_stream(&error, is_first)),
+        };
+        is_first = false;
+        match event {
+            ResponseStream::Chunk(chunk) => answer.chunk(chunk).await,
+            ResponseStream::Trace(part) => answer.trace(part).await,
+            ResponseStream::ReturnControl(payload) => {
+                answer.finish = FinishReason::ToolCalls;
+                for event in return_control::events(payload) {
+                    outlet.push(event).await;
+                }
+            }
+            ResponseStream::Files(files) => answer.files(files).await,
+            // A newer service may send what this SDK does not know; it is a sign of life.
+            _ => outlet.alive(),
+        }
+    }
+}
+
+struct Answer<'a> {
+    outlet: &'a Outlet,
+    raw: Option<RawTraces>,
+    joiner: Joiner,
+    usage: Option<Usage>,
+    finish: FinishReason,
+}
+
+impl Answer<'_> {
+    async fn chunk(&mut self, chunk: PayloadPart) {
+        if let Some(bytes) = chunk.bytes
+            && let Some(text) = self.joiner.push(bytes.as_ref())
+        {
+            self.outlet.push(TurnEvent::Text(text)).await;
+        } else {
+            self.outlet.alive();
+        }
+        for citation in chunk.attribution.and_then(|cited| cited.citations).unwrap_or_default() {
+            self.outlet.push(TurnEvent::Citation(Arc::new(self::citation(citation)))).await;
+        }
+    }
+
+    async fn trace(&mut self, part: TracePart) {
+        self.outlet.alive();
+        let raw = self.raw.as_ref().and_then(RawTraces::next);
+        let Some(trace) = &part.trace else { return };
+        if let Some(used) = trace::usage(trace) {
+            self.usage.get_or_insert_with(Usage::default).add(&used);
+        }
+        if trace::is_blocked(trace) {
+            self.finish = FinishReason::ContentFilter;
+        }
+        if let Some(reason) = trace::failure_reason(trace) {
+            tracing::warn!(code = reason, "the agent reports a failed step");
+        }
+        if let Some((raw, weight)) = raw {
+            let step = trace::step(trace);
+            let trace = Trace { step, collaborator: part.collaborator_name, raw: Some(raw), weight };
+            self.outlet.push(TurnEvent::Trace(Arc::new(trace))).await;
+        }
+    }
+
+    async fn files(&mut self, part: FilePart) {
+        for file in part.files.unwrap_or_default() {
+            let file = OutputFile {
+                name: file.name.unwrap_or_else(|| "file".to_owned()),
+                media_type: file.r#type.unwrap_or_else(|| "application/octet-stream".to_owned()),
+                bytes: Bytes::from(file.bytes.map(aws_smithy_types::Blob::into_inner).unwrap_or_default()),
+            };
+            self.outlet.push(TurnEvent::File(Arc::new(file))).await;
+        }
+    }
+
+    async fn end(mut self) -> FinishReason {
+        if let Some(text) = self.joiner.finish() {
+            self.outlet.push(TurnEvent::Text(text)).await;
+        }
+        if let Some(usage) = self.usage {
+            self.outlet.push(TurnEvent::Usage(usage)).await;
+        }
+        self.finish
+    }
+}
+
+fn citation(citation: AwsCitation) -> Citation {
+    let part = citation.generated_response_part.and_then(|part| part.text_response_part);
+    let span = part.as_ref().and_then(|part| part.span.as_ref()).and_then(|span| {
+        let start = usize::try_from(span.start?).ok()?;
+        Some(Span { start, end: usize::try_from(span.end?).ok()? })
+    });
+    let references = citation.retrieved_references.unwrap_or_default();
+    Citation {
+        text: part.and_then(|part| part.text),
+        span,
+        references: references.into_iter().map(reference).collect(),
+    }
+}
+
+fn reference(reference: RetrievedReference) -> Reference {
+    let location = reference.location;
+    Reference {
+        kind: location.as_ref().map_or_else(String::new, |at| at.r#type.as_str().to_owned()),
+        location: location.and_then(address),
+        text: reference.content.and_then(|content| content.text),
+    }
+}
+
+/// Where the URL or id of a source sits depends on its type.
+fn address(at: RetrievalResultLocation) -> Option<String> {
+    at.s3_location
+        .and_then(|at| at.uri)
+        .or_else(|| at.web_location.and_then(|at| at.url))
+        .or_else(|| at.confluence_location.and_then(|at| at.url))
+        .or_else(|| at.salesforce_location.and_then(|at| at.url))
+        .or_else(|| at.share_point_location.and_then(|at| at.url))
+        .or_else(|| at.one_drive_location.and_then(|at| at.url))
+        .or_else(|| at.google_drive_location.and_then(|at| at.url))
+        .or_else(|| at.kendra_document_location.and_then(|at| at.uri))
+        .or_else(|| at.custom_document_location.and_then(|at| at.id))
+        .or_else(|| at.sql_location.and_then(|at| at.query))
+}

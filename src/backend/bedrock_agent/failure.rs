@@ -1,0 +1,275 @@
+//! The service's exceptions, as failures.
+//!
+//! They come as an HTTP status with `x-amzn-errortype`, or as exception frames after a 200; both
+//! have the same names. What AWS says of itself (ARNs, account ids, request ids) goes to the log;
+//! the client is told what to do.
+
+use std::time::Duration;
+
+use aws_sdk_bedrockagentruntime::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_bedrockagentruntime::operation::invoke_agent::InvokeAgentError;
+use aws_sdk_bedrockagentruntime::types::error::ResponseStreamError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_types::event_stream::RawMessage;
+
+use crate::backend::aws::aws_error;
+use crate::turn::{Failure, FailureKind};
+
+/// A failed attempt.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// What to tell the client.
+    pub(super) failure: Failure,
+    /// Whether the service surely did not begin the turn, so that trying again cannot run it
+    /// twice.
+    pub(super) did_not_start: bool,
+}
+
+impl Refused {
+    fn started(failure: Failure) -> Self {
+        Self { failure, did_not_start: false }
+    }
+}
+
+/// The exceptions of `InvokeAgent`, whichever way they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exception {
+    AccessDenied,
+    BadGateway,
+    Conflict,
+    DependencyFailed,
+    InternalServer,
+    ModelNotReady,
+    ResourceNotFound,
+    ServiceQuotaExceeded,
+    Throttling,
+    Validation,
+    /// Not in the API model; the HTTP status says what there is to say.
+    Other(Option<u16>),
+}
+
+/// A failure of the call itself.
+pub(super) fn of_call(error: &SdkError<InvokeAgentError, HttpResponse>) -> Refused {
+    match error {
+        SdkError::ServiceError(service) => {
+            let status = service.raw().status().as_u16();
+            let exception = call_exception(service.err(), status);
+            refused(exception, service.err().message(), &aws_error(error))
+        }
+        SdkError::DispatchFailure(dispatch) => {
+            let detail = aws_error(error);
+            if is_credentials(&detail) {
+                tracing::warn!(error = %detail, "the agent could not be called");
+                return Refused::started(no_credentials());
+            }
+            tracing::warn!(error = %detail, "the agent could not be reached");
+            // A connection that failed carried no request; one that broke may have.
+            let did_not_start = dispatch.is_timeout() || is_connect(&detail);
+            Refused { failure: unreachable(), did_not_start }
+        }
+        SdkError::TimeoutError(_) => {
+            tracing::warn!(error = %aws_error(error), "the agent could not be reached in time");
+            Refused { failure: unreachable(), did_not_start: true }
+        }
+        SdkError::ResponseError(_) => {
+            tracing::warn!(error = %aws_error(error), "the agent's reply was not understood");
+            Refused::started(protocol())
+        }
+        _ => {
+            let detail = aws_error(error);
+            tracing::error!(error = %detail, "the call to the agent could not be made");
+            Refused::started(if is_credentials(&detail) { no_credentials() } else { Failure::internal() })
+        }
+    }
+}
+
+/// A failure within the stream.
+pub(super) fn of_stream(
+    error: &SdkError<ResponseStreamError, RawMessage>,
+    is_first: bool,
+) -> Refused {
+    let refused = match error {
+        SdkError::ServiceError(service) => {
+            refused(stream_exception(service.err()), service.err().message(), &aws_error(error))
+        }
+        _ => {
+            tracing::warn!(error = %aws_error(error), "the agent's stream broke");
+            Refused::started(protocol())
+        }
+    };
+    Refused { did_not_start: refused.did_not_start && is_first, ..refused }
+}
+
+fn call_exception(error: &InvokeAgentError, status: u16) -> Exception {
+    match error {
+        InvokeAgentError::AccessDeniedException(_) => Exception::AccessDenied,
+        InvokeAgentError::BadGatewayException(_) => Exception::BadGateway,
+        InvokeAgentError::ConflictException(_) => Exception::Conflict,
+        InvokeAgentError::DependencyFailedException(_) => Exception::DependencyFailed,
+        InvokeAgentError::InternalServerException(_) => Exception::InternalServer,
+        InvokeAgentError::ModelNotReadyException(_) => Exception::ModelNotReady,
+        InvokeAgentError::ResourceNotFoundException(_) => Exception::ResourceNotFound,
+        InvokeAgentError::ServiceQuotaExceededException(_) => Exception::ServiceQuotaExceeded,
+        InvokeAgentError::ThrottlingException(_) => Exception::Throttling,
+        InvokeAgentError::ValidationException(_) => Exception::Validation,
+        _ => Exception::Other(Some(status)),
+    }
+}
+
+fn stream_exception(error: &ResponseStreamError) -> Exception {
+    match error {
+        ResponseStreamError::AccessDeniedException(_) => Exception::AccessDenied,
+        ResponseStreamError::BadGatewayException(_) => Exception::BadGateway,
+        ResponseStreamError::ConflictException(_) => Exception::Conflict,
+        ResponseStreamError::DependencyFailedException(_) => Exception::DependencyFailed,
+        ResponseStreamError::InternalServerException(_) => Exception::InternalServer,
+        ResponseStreamError::ModelNotReadyException(_) => Exception::ModelNotReady,
+        ResponseStreamError::ResourceNotFoundException(_) => Exception::ResourceNotFound,
+        ResponseStreamError::ServiceQuotaExceededException(_) => Exception::ServiceQuotaExceeded,
+        ResponseStreamError::ThrottlingException(_) => Exception::Throttling,
+        ResponseStreamError::ValidationException(_) => Exception::Validation,
+        _ => Exception::Other(None),
+    }
+}
+
+fn refused(exception: Exception, aws_message: Option<&str>, detail: &str) -> Refused {
+    tracing::warn!(error = %detail, "the agent refused the turn");
+    // These say that the turn did not begin; the others may have run a Lambda function.
+    let did_not_start = matches!(
+        exception,
+        Exception::Throttling
+            | Exception::Conflict
+            | Exception::ModelNotReady
+            | Exception::Other(Some(503))
+    );
+    Refused { failure: failure(exception, aws_message.unwrap_or_default()), did_not_start }
+}
+
+fn failure(exception: Exception, aws_message: &str) -> Failure {
+    match exception {
+        Exception::AccessDenied => denied(aws_message),
+        Exception::Throttling => Failure::new(
+            FailureKind::UpstreamThrottled,
+            "the agent's service is throttling; try again shortly",
+        )
+        .after(Duration::from_secs(1)),
+        Exception::ServiceQuotaExceeded => Failure::new(
+            FailureKind::UpstreamThrottled,
+            "a quota of the agent's AWS account is used up; try again later",
+        )
+        .after(Duration::from_secs(30)),
+        Exception::Conflict => Failure::new(
+            FailureKind::SessionBusy,
+            "the agent is still busy with an earlier turn of this session",
+        ),
+        Exception::ModelNotReady => {
+            Failure::new(FailureKind::UpstreamUnavailable, "the agent's model is not ready yet")
+                .after(Duration::from_secs(5))
+        }
+        Exception::ResourceNotFound => Failure::new(
+            FailureKind::ModelNotFound,
+            "the agent or its alias does not exist upstream; check its ids and region",
+        )
+        .at("model"),
+        Exception::Validation => Failure::new(
+            FailureKind::UpstreamRejected,
+            "the agent refused the request as invalid; the broker's log has the reason",
+        ),
+        Exception::DependencyFailed | Exception::BadGateway => Failure::new(
+            FailureKind::UpstreamDependency,
+            "something behind the agent failed: a Lambda function, a knowledge base or its model",
+        ),
+        Exception::InternalServer => unavailable(),
+        Exception::Other(Some(401 | 403)) => denied(aws_message),
+        Exception::Other(Some(404)) => failure(Exception::ResourceNotFound, aws_message),
+        Exception::Other(Some(429)) => failure(Exception::Throttling, aws_message),
+        Exception::Other(Some(status)) if status >= 500 => unavailable(),
+        Exception::Other(Some(_)) => failure(Exception::Validation, aws_message),
+        Exception::Other(None) => protocol(),
+    }
+}
+
+fn unavailable() -> Failure {
+    Failure::new(FailureKind::UpstreamUnavailable, "the agent's service failed; try again shortly")
+        .after(Duration::from_secs(2))
+}
+
+fn unreachable() -> Failure {
+    Failure::new(
+        FailureKind::UpstreamUnavailable,
+        "the agent's service cannot be reached; try again shortly",
+    )
+    .after(Duration::from_secs(2))
+}
+
+fn protocol() -> Failure {
+    Failure::new(FailureKind::UpstreamProtocol, "the agent's stream broke before its end")
+}
+
+fn no_credentials() -> Failure {
+    Failure::new(
+        FailureKind::UpstreamUnavailable,
+        "Bedrock client not initialized: the broker has no valid AWS credentials",
+    )
+    .after(Duration::from_secs(15))
+}
+
+/// Names the missing grant where AWS does, else those that a streamed turn needs.
+fn denied(aws_message: &str) -> Failure {
+    let message = match missing_action(aws_message) {
+        Some(action) => {
+            format!("the broker's AWS credentials, or the agent's own role, lack the grant {action}")
+        }
+        None => "AWS refused the broker's credentials; a streamed turn needs bedrock:InvokeAgent on \
+                 the agent alias, and bedrock:InvokeModelWithResponseStream on the agent's role"
+            .to_owned(),
+    };
+    Failure::new(FailureKind::UpstreamDenied, message)
+}
+
+/// The first `bedrock:Action` in a message, which is no secret; ARNs around it are.
+fn missing_action(aws_message: &str) -> Option<&str> {
+    let start = aws_message.find("bedrock:")?;
+    let action = &aws_message[start..];
+    let length = "bedrock:".len()
+        + action["bedrock:".len()..].bytes().take_while(u8::is_ascii_alphanumeric).count();
+    let action = &action[..length];
+    action["bedrock:".len()..].starts_with(|first: char| first.is_ascii_uppercase()).then_some(action)
+}
+
+/// The SDK tells neither apart by type; the text of its own errors does.
+fn is_credentials(detail: &str) -> bool {
+    detail.contains("credential") || detail.contains("Credential") || detail.contains("identity")
+}
+
+fn is_connect(detail: &str) -> bool {
+    detail.contains("Connect") || detail.contains("dns error")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_names_the_grant_but_no_arn() {
+        let aws = "User: arn:aws:sts::123456789012:assumed-role/x is not authorized to perform: \
+                   bedrock:InvokeModelWithResponseStream on resource: arn:aws:bedrock:…";
+        let failure = denied(aws);
+        assert!(failure.message.contains("bedrock:InvokeModelWithResponseStream"));
+        assert!(!failure.message.contains("123456789012"));
+    }
+
+    #[test]
+    fn a_denial_that_names_no_grant_hints_at_both() {
+        let failure = denied("Access denied when calling bedrock: check your request");
+        assert!(failure.message.contains("bedrock:InvokeAgent"));
+        assert!(failure.message.contains("bedrock:InvokeModelWithResponseStream"));
+    }
+
+    #[test]
+    fn only_what_surely_did_not_start_may_be_tried_again() {
+        assert!(refused(Exception::Throttling, None, "").did_not_start);
+        assert!(!refused(Exception::InternalServer, None, "").did_not_start);
+        assert!(!refused(Exception::DependencyFailed, None, "").did_not_start);
+    }
+}

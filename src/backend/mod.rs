@@ -1,0 +1,211 @@
+//! Who answers: one file or folder a kind of upstream.
+//!
+//! To add one, write `backend/<kind>.rs` with a [`Kind`] and list it in [`KINDS`]. A backend
+//! runs a turn as one future that puts [`TurnEvent`]s into an [`Outlet`] as they come and
+//! returns why the turn ended; dropping the future stops the upstream call. Retries, where they
+//! are safe at all, happen inside, before the first event.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+
+use crate::config::{Config, Model};
+use crate::metrics::Metrics;
+use crate::turn::{
+    Failure, FinishReason, Message, ModelName, TurnEvent, TurnRequest, UpstreamSessionId,
+};
+
+mod aws;
+mod bedrock_agent;
+mod retry;
+mod routes;
+
+pub use aws::{AwsClients, AwsHealth};
+pub use routes::{Route, Routes};
+
+/// Every kind of backend.
+pub const KINDS: &[Kind] = &[bedrock_agent::KIND];
+
+/// A kind of backend: what it is called and how one is made from a model's settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// Its name in the configuration, in logs and as a metric label.
+    pub name: &'static str,
+    /// The prefix of its direct model names (`bedrock/agent/`), if it has any.
+    pub direct_prefix: Option<&'static str>,
+    /// Fills a model's settings in from what follows the prefix of a direct name.
+    pub direct: fn(&mut Model, &str) -> Result<(), Mistake>,
+    /// Finds what is wrong with a model's settings.
+    pub check: fn(&Model) -> Vec<Mistake>,
+    /// Makes the backend; the settings were checked.
+    pub open: fn(&Model, &Deps) -> Arc<dyn Backend>,
+}
+
+/// A wrong setting of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The setting, as the configuration calls it.
+    pub setting: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// What backends are made with.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// Warm clients, one a region and endpoint.
+    pub aws: Arc<AwsClients>,
+    /// Where upstream calls are counted.
+    pub metrics: Arc<Metrics>,
+    /// The knobs.
+    pub config: Arc<Config>,
+}
+
+/// Who answers.
+pub trait Backend: Send + Sync + fmt::Debug {
+    /// Runs one turn: puts its events into the outlet (not `Started`, `Finished` or `Failed`)
+    /// and returns why it ended.
+    ///
+    /// # Errors
+    /// The failure to show to the client; upstream details are logged here.
+    fn answer(&self, ask: Ask, outlet: Outlet) -> BoxFuture<'static, Result<FinishReason, Failure>>;
+
+    /// How long the upstream remembers a session without a turn; `None` when it keeps nothing
+    /// and wants the history each time.
+    fn remembers(&self) -> Option<Duration>;
+
+    /// The agent and its alias, where there are such.
+    fn agent(&self) -> Option<(&str, &str)> {
+        None
+    }
+
+    /// Tells the upstream that a session is over.
+    fn end(&self, upstream: UpstreamSessionId) -> BoxFuture<'static, Result<(), Failure>>;
+}
+
+/// What a session asks of its backend in one turn.
+#[derive(Debug)]
+pub struct Ask {
+    /// The upstream session: ours, and warm unless there is a history to seed it with.
+    pub upstream: UpstreamSessionId,
+    /// What was said before, for an upstream session that does not know it yet.
+    pub history: Vec<Arc<Message>>,
+    /// What is new: ends with a user or tool message.
+    pub input: Vec<Message>,
+    /// The request's other wishes; its `messages` are not to be used.
+    pub request: Arc<TurnRequest>,
+}
+
+/// Where a backend puts the events of its turn.
+///
+/// The session's pump takes them out after each poll of the backend, so those that came
+/// together travel together, and none waits.
+#[derive(Debug, Clone)]
+pub struct Outlet {
+    shared: Arc<OutletShared>,
+}
+
+#[derive(Debug)]
+struct OutletShared {
+    waiting: Mutex<Vec<TurnEvent>>,
+    /// Counts signs of life, events or not.
+    signs: AtomicU64,
+    called: Mutex<Option<Instant>>,
+}
+
+impl Default for Outlet {
+    fn default() -> Self {
+        Self {
+            shared: Arc::new(OutletShared {
+                waiting: Mutex::new(Vec::new()),
+                signs: AtomicU64::new(0),
+                called: Mutex::new(None),
+            }),
+        }
+    }
+}
+
+impl Outlet {
+    /// Events that may wait before [`push`](Self::push) yields to the pump.
+    const FULL: usize = 64;
+
+    /// Puts an event in; yields once when many wait, so that the pump can take them.
+    pub async fn push(&self, event: TurnEvent) {
+        self.alive();
+        let waiting = {
+            let mut events = self.waiting();
+            events.push(event);
+            events.len()
+        };
+        if waiting >= Self::FULL {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Says that the upstream shows life though there is no event: it thinks, it is not dead.
+    pub fn alive(&self) {
+        self.shared.signs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says that the upstream call begins now; the first such moment counts.
+    pub fn called(&self) {
+        let mut called = lock(&self.shared.called);
+        called.get_or_insert_with(Instant::now);
+    }
+
+    /// When the upstream call began.
+    #[must_use]
+    pub fn called_at(&self) -> Option<Instant> {
+        *lock(&self.shared.called)
+    }
+
+    /// How many signs of life there were.
+    #[must_use]
+    pub fn signs(&self) -> u64 {
+        self.shared.signs.load(Ordering::Relaxed)
+    }
+
+    /// Takes what waits.
+    #[must_use]
+    pub fn take(&self) -> Vec<TurnEvent> {
+        std::mem::take(&mut *self.waiting())
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<TurnEvent>> {
+        lock(&self.shared.waiting)
+    }
+}
+
+/// A lock whose holder panicked guards plain data that is whole at every step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Finds every wrong model setting in a configuration.
+#[must_use]
+pub fn check(config: &Config) -> Vec<(ModelName, Mistake)> {
+    let mut mistakes = Vec::new();
+    for model in &config.models {
+        let found = match kind(&model.backend) {
+            Some(kind) => (kind.check)(model),
+            None => vec![unknown_kind(&model.backend)],
+        };
+        mistakes.extend(found.into_iter().map(|mistake| (model.name.clone(), mistake)));
+    }
+    mistakes
+}
+
+fn kind(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.name == name)
+}
+
+fn unknown_kind(name: &str) -> Mistake {
+    let known: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+    Mistake {
+        setting: "backend",
+        message: format!("no backend {name:?}; there are: {}", known.join(", ")),
+    }
+}

@@ -1,0 +1,155 @@
+//! Which backend a model name leads to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, Model};
+use crate::metrics::{Metrics, TurnMetrics};
+use crate::turn::{Failure, FailureKind, ModelName};
+
+use super::{Backend, Deps, KINDS, Kind, Mistake};
+
+/// The metric label of models that were asked for by a direct name: such names are without
+/// bound.
+const DIRECT_LABEL: &str = "direct";
+
+/// A model and who answers for it.
+#[derive(Debug)]
+pub struct Route {
+    /// The model's settings.
+    pub model: Model,
+    /// The backend's kind.
+    pub kind: &'static str,
+    /// Who answers.
+    pub backend: Arc<dyn Backend>,
+    /// Where its turns are measured.
+    pub metrics: Arc<TurnMetrics>,
+    /// From the call to the first event.
+    pub first_event_timeout: Duration,
+    /// Between two events.
+    pub stall_timeout: Duration,
+}
+
+/// Every model that can be asked for.
+#[derive(Debug)]
+pub struct Routes {
+    named: HashMap<ModelName, Arc<Route>>,
+    order: Vec<ModelName>,
+    default: Option<ModelName>,
+    allow_direct: bool,
+    deps: Deps,
+}
+
+impl Routes {
+    /// Makes a backend for each configured model.
+    ///
+    /// # Errors
+    /// Every wrong setting, with its model.
+    pub fn open(deps: Deps) -> Result<Self, Vec<(ModelName, Mistake)>> {
+        let mistakes = super::check(&deps.config);
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let mut named = HashMap::new();
+        let mut order = Vec::new();
+        for model in &deps.config.models {
+            let Some(kind) = super::kind(&model.backend) else { continue };
+            let route = Arc::new(route(model.clone(), kind, model.name.as_str(), &deps));
+            order.push(model.name.clone());
+            named.insert(model.name.clone(), route);
+        }
+        let routing = &deps.config.routing;
+        let allow_direct = routing.allow_direct.unwrap_or(named.is_empty());
+        Ok(Self { named, order, default: routing.default.clone(), allow_direct, deps })
+    }
+
+    /// The route for what a client asked for: a configured name, a direct form, or the default.
+    ///
+    /// # Errors
+    /// `ModelNotFound`, naming what there is.
+    pub fn find(&self, asked: Option<&ModelName>) -> Result<Arc<Route>, Failure> {
+        let Some(name) = asked else { return self.fallback(None) };
+        if let Some(route) = self.named.get(name) {
+            return Ok(Arc::clone(route));
+        }
+        match self.direct(name)? {
+            Some(route) => Ok(Arc::new(route)),
+            None => self.fallback(Some(name)),
+        }
+    }
+
+    /// The configured models, in the order of the configuration.
+    pub fn configured(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.order.iter().filter_map(|name| self.named.get(name))
+    }
+
+    /// Whether this is a name of the configuration.
+    #[must_use]
+    pub fn is_configured(&self, name: &ModelName) -> bool {
+        self.named.contains_key(name)
+    }
+
+    fn direct(&self, name: &ModelName) -> Result<Option<Route>, Failure> {
+        for kind in KINDS {
+            let Some(prefix) = kind.direct_prefix else { continue };
+            let Some(rest) = name.as_str().strip_prefix(prefix) else { continue };
+            if !self.allow_direct {
+                return Ok(None);
+            }
+            let mut model = Model::new(name.clone(), kind.name);
+            let named = (kind.direct)(&mut model, rest);
+            let mistake = named.err().or_else(|| (kind.check)(&model).into_iter().next());
+            if let Some(mistake) = mistake {
+                return Err(Failure::new(FailureKind::ModelNotFound, mistake.message).at("model"));
+            }
+            return Ok(Some(route(model, kind, DIRECT_LABEL, &self.deps)));
+        }
+        Ok(None)
+    }
+
+    fn fallback(&self, asked: Option<&ModelName>) -> Result<Arc<Route>, Failure> {
+        if let Some(name) = &self.default {
+            if let Some(route) = self.named.get(name) {
+                return Ok(Arc::clone(route));
+            }
+            if let Ok(Some(route)) = self.direct(name) {
+                return Ok(Arc::new(route));
+            }
+        }
+        match (asked, self.order.as_slice()) {
+            (None, [only]) => {
+                self.named.get(only).cloned().ok_or_else(|| self.unknown(Some(only)))
+            }
+            _ => Err(self.unknown(asked)),
+        }
+    }
+
+    fn unknown(&self, asked: Option<&ModelName>) -> Failure {
+        let message = match asked {
+            Some(name) => {
+                format!("the model {:?} does not exist; GET /v1/models lists those that do", short(name))
+            }
+            None => "no model was named and there is no default; set \"model\"".to_owned(),
+        };
+        Failure::new(FailureKind::ModelNotFound, message).at("model")
+    }
+}
+
+/// A name short enough to repeat in a message.
+fn short(name: &ModelName) -> &str {
+    let text = name.as_str();
+    text.get(..100).unwrap_or(text)
+}
+
+fn route(model: Model, kind: &'static Kind, label: &str, deps: &Deps) -> Route {
+    let turn = &deps.config.turn;
+    Route {
+        kind: kind.name,
+        backend: (kind.open)(&model, deps),
+        metrics: Metrics::turn(&deps.metrics, label, kind.name),
+        first_event_timeout: model.first_event_timeout.unwrap_or(turn.first_event_timeout),
+        stall_timeout: model.stall_timeout.unwrap_or(turn.stall_timeout),
+        model,
+    }
+}

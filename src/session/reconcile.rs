@@ -1,0 +1,203 @@
+//! The transcript that a session holds against the messages that came in.
+//!
+//! OpenAI's clients resend everything each time; some send only what is new. [`reconcile`] tells
+//! which it is and what has to go upstream. It is a pure function over both.
+
+use std::sync::Arc;
+
+use crate::turn::{Message, Role, Status};
+
+/// What to make of the messages that came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// They continue what is held: those from here on are new.
+    Continue {
+        /// Index of the first new message among those that came in.
+        from: usize,
+        /// How the client's version of the last held message ends earlier than ours: an
+        /// interrupted answer of which only this much was heard.
+        heard: Option<String>,
+    },
+    /// They leave what is held: a new branch begins with those before `from`, and those from
+    /// there on are new.
+    Fork {
+        /// Index of the first new message among those that came in.
+        from: usize,
+    },
+}
+
+/// Compares; `incoming` is without system messages. `named` says that the client named the
+/// session itself, so that messages which do not begin like the held ones are what is new.
+pub(super) fn reconcile(held: &[Arc<Message>], incoming: &[Message], named: bool) -> Plan {
+    let input = input_start(incoming);
+    if let Some((from, heard)) = extension(held, incoming)
+        && from <= input
+    {
+        return Plan::Continue { from, heard };
+    }
+    let resends = incoming.iter().any(|message| message.role == Role::Assistant);
+    if named && !resends {
+        return Plan::Continue { from: 0, heard: None };
+    }
+    if named && !begins_alike(held, incoming) {
+        let from = overlap(held, incoming).unwrap_or(0);
+        return Plan::Continue { from, heard: None };
+    }
+    Plan::Fork { from: input }
+}
+
+/// Where the new input begins: after the last assistant message.
+pub(super) fn input_start(incoming: &[Message]) -> usize {
+    incoming.iter().rposition(|message| message.role == Role::Assistant).map_or(0, |at| at + 1)
+}
+
+/// Where `incoming` goes on after all that is held, if it begins with all of it.
+fn extension(held: &[Arc<Message>], incoming: &[Message]) -> Option<(usize, Option<String>)> {
+    let mut at = 0;
+    let mut heard = None;
+    for (place, message) in held.iter().enumerate() {
+        match incoming.get(at) {
+            Some(theirs) if is_same(message, theirs) => at += 1,
+            Some(theirs) if let Some(part) = heard_part(message, theirs) => {
+                if place + 1 == held.len() {
+                    heard = Some(part);
+                }
+                at += 1;
+            }
+            // An answer that was cut before a word of it was heard is in no client's transcript.
+            _ if is_unheard(message) => {}
+            _ => return None,
+        }
+    }
+    Some((at, heard))
+}
+
+fn begins_alike(held: &[Arc<Message>], incoming: &[Message]) -> bool {
+    match (held.first(), incoming.first()) {
+        (Some(ours), Some(theirs)) => is_same(ours, theirs) || heard_part(ours, theirs).is_some(),
+        _ => false,
+    }
+}
+
+/// For a client that keeps only a window of the transcript: where `incoming` goes on after the
+/// longest end of what is held that it begins with.
+fn overlap(held: &[Arc<Message>], incoming: &[Message]) -> Option<usize> {
+    (1..held.len()).find_map(|start| {
+        let window = &held[start..];
+        let fits = window.len() <= incoming.len()
+            && window.iter().zip(incoming).all(|(ours, theirs)| is_same(ours, theirs));
+        fits.then_some(window.len())
+    })
+}
+
+fn is_same(ours: &Message, theirs: &Message) -> bool {
+    ours.role == theirs.role
+        && ours.tool_call_id == theirs.tool_call_id
+        && ours.plain_text().trim() == theirs.plain_text().trim()
+        && ours.tool_calls.iter().map(|call| &call.id).eq(theirs.tool_calls.iter().map(|call| &call.id))
+}
+
+/// What of our interrupted answer stands in their transcript, if theirs is a beginning of it.
+fn heard_part(ours: &Message, theirs: &Message) -> Option<String> {
+    let both_answers = ours.role == Role::Assistant && theirs.role == Role::Assistant;
+    if !both_answers || ours.status == Status::Completed {
+        return None;
+    }
+    let part = theirs.plain_text();
+    let part = part.trim().trim_end_matches(['…', '.', '-', '—']).trim_end();
+    ours.plain_text().trim().starts_with(part).then(|| part.to_owned())
+}
+
+fn is_unheard(message: &Message) -> bool {
+    message.role == Role::Assistant && message.status != Status::Completed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(text: &str) -> Message {
+        Message::text(Role::User, text)
+    }
+
+    fn assistant(text: &str) -> Message {
+        Message::text(Role::Assistant, text)
+    }
+
+    fn cut(text: &str) -> Message {
+        Message { status: Status::Interrupted, ..assistant(text) }
+    }
+
+    fn plan(held: &[Message], incoming: &[Message], named: bool) -> Plan {
+        let held: Vec<_> = held.iter().cloned().map(Arc::new).collect();
+        reconcile(&held, incoming, named)
+    }
+
+    fn goes_on(from: usize) -> Plan {
+        Plan::Continue { from, heard: None }
+    }
+
+    #[test]
+    fn a_resent_transcript_leaves_only_what_is_new() {
+        let held = [user("hi"), assistant("Hello!")];
+        let incoming = [user("hi"), assistant("Hello! "), user("my name is Ann")];
+        assert_eq!(plan(&held, &incoming, false), goes_on(2));
+        assert_eq!(plan(&held, &incoming, true), goes_on(2));
+    }
+
+    #[test]
+    fn a_first_message_is_new_altogether() {
+        assert_eq!(plan(&[], &[user("hi")], false), goes_on(0));
+    }
+
+    #[test]
+    fn a_named_session_takes_messages_that_do_not_resend_as_what_is_new() {
+        let held = [user("hi"), assistant("Hello!")];
+        assert_eq!(plan(&held, &[user("hi")], true), goes_on(0));
+        assert_eq!(plan(&held, &[user("and now?")], true), goes_on(0));
+    }
+
+    #[test]
+    fn a_regenerated_answer_forks() {
+        let held = [user("hi"), assistant("Hello!"), user("tell me"), assistant("No.")];
+        let incoming = [user("hi"), assistant("Hello!"), user("tell me")];
+        assert_eq!(plan(&held, &incoming, false), Plan::Fork { from: 2 });
+        assert_eq!(plan(&held, &incoming, true), Plan::Fork { from: 2 });
+    }
+
+    #[test]
+    fn an_edited_message_forks() {
+        let held = [user("hi"), assistant("Hello!"), user("a loan"), assistant("Sure.")];
+        let incoming =
+            [user("hi"), assistant("Hello!"), user("a card"), assistant("Sure."), user("go on")];
+        assert_eq!(plan(&held, &incoming, true), Plan::Fork { from: 4 });
+    }
+
+    #[test]
+    fn a_window_of_the_transcript_goes_on_where_the_held_one_ends() {
+        let held = [user("one"), assistant("1"), user("two"), assistant("2")];
+        let incoming = [user("two"), assistant("2"), user("three")];
+        assert_eq!(plan(&held, &incoming, true), goes_on(2));
+    }
+
+    #[test]
+    fn an_interrupted_answer_matches_the_part_that_was_heard() {
+        let held = [user("loans?"), cut("We offer personal, home and auto loans")];
+        let incoming = [user("loans?"), assistant("We offer personal…"), user("stop")];
+        let heard = Some("We offer personal".to_owned());
+        assert_eq!(plan(&held, &incoming, true), Plan::Continue { from: 2, heard });
+    }
+
+    #[test]
+    fn an_answer_that_nobody_heard_is_not_expected_back() {
+        let held = [user("hi"), assistant("Hello!"), user("wait"), cut("")];
+        let incoming = [user("hi"), assistant("Hello!"), user("wait"), user("never mind")];
+        assert_eq!(plan(&held, &incoming, false), goes_on(3));
+    }
+
+    #[test]
+    fn a_session_that_holds_nothing_starts_from_the_transcript() {
+        let incoming = [user("hi"), assistant("Hello!"), user("again")];
+        assert_eq!(plan(&[], &incoming, true), goes_on(0));
+    }
+}
