@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_bedrockagentruntime::config::retry::RetryConfig;
 use aws_sdk_bedrockagentruntime::config::timeout::TimeoutConfig;
 use aws_sdk_bedrockagentruntime::config::{ProvideCredentials, StalledStreamProtectionConfig};
-use aws_sdk_bedrockagentruntime::config::retry::RetryConfig;
 
 use crate::config::Config;
 
@@ -100,10 +100,8 @@ impl AwsClients {
         if let Some(endpoint) = &place.endpoint {
             builder = builder.endpoint_url(endpoint);
         }
-        let access = AgentAccess {
-            client: AgentClient::from_conf(builder.build()),
-            budget: Arc::default(),
-        };
+        let access =
+            AgentAccess { client: AgentClient::from_conf(builder.build()), budget: Arc::default() };
         agents.push((place.clone(), access.clone()));
         access
     }

@@ -71,7 +71,8 @@ pub trait Backend: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// The failure to show to the client; upstream details are logged here.
-    fn answer(&self, ask: Ask, outlet: Outlet) -> BoxFuture<'static, Result<FinishReason, Failure>>;
+    fn answer(&self, ask: Ask, outlet: Outlet)
+    -> BoxFuture<'static, Result<FinishReason, Failure>>;
 
     /// How long the upstream remembers a session without a turn; `None` when it keeps nothing
     /// and wants the history each time.
@@ -166,6 +167,12 @@ impl Outlet {
     #[must_use]
     pub fn signs(&self) -> u64 {
         self.shared.signs.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is something to take.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting().is_empty()
     }
 
     /// Takes what waits.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, Model};
-use crate::metrics::{Metrics, TurnMetrics};
+use crate::config::Model;
+use crate::metrics::TurnMetrics;
 use crate::turn::{Failure, FailureKind, ModelName};
 
 use super::{Backend, Deps, KINDS, Kind, Mistake};
@@ -118,9 +118,7 @@ impl Routes {
             }
         }
         match (asked, self.order.as_slice()) {
-            (None, [only]) => {
-                self.named.get(only).cloned().ok_or_else(|| self.unknown(Some(only)))
-            }
+            (None, [only]) => self.named.get(only).cloned().ok_or_else(|| self.unknown(Some(only))),
             _ => Err(self.unknown(asked)),
         }
     }
@@ -128,7 +126,10 @@ impl Routes {
     fn unknown(&self, asked: Option<&ModelName>) -> Failure {
         let message = match asked {
             Some(name) => {
-                format!("the model {:?} does not exist; GET /v1/models lists those that do", short(name))
+                format!(
+                    "the model {:?} does not exist; GET /v1/models lists those that do",
+                    short(name)
+                )
             }
             None => "no model was named and there is no default; set \"model\"".to_owned(),
         };
@@ -147,7 +148,7 @@ fn route(model: Model, kind: &'static Kind, label: &str, deps: &Deps) -> Route {
     Route {
         kind: kind.name,
         backend: (kind.open)(&model, deps),
-        metrics: Metrics::turn(&deps.metrics, label, kind.name),
+        metrics: deps.metrics.turn(label, kind.name),
         first_event_timeout: model.first_event_timeout.unwrap_or(turn.first_event_timeout),
         stall_timeout: model.stall_timeout.unwrap_or(turn.stall_timeout),
         model,

@@ -134,7 +134,10 @@ impl Phase {
                 DisconnectPolicy::Detach | DisconnectPolicy::Cancel => (self, Effect::Cut),
             },
 
-            (Self::Loading | Self::Idle, Input::Stop | Input::Over { .. } | Input::Abandoned { .. })
+            (
+                Self::Loading | Self::Idle,
+                Input::Stop | Input::Over { .. } | Input::Abandoned { .. },
+            )
             | (Self::Loading | Self::Running, Input::Retire)
             | (Self::Idle | Self::Running, Input::Loaded { .. }) => (self, Effect::Stay),
         }
@@ -176,13 +179,19 @@ mod tests {
 
     #[test]
     fn when_a_turn_is_over_the_next_one_starts_or_the_session_rests() {
-        assert_eq!(step(Phase::Running, Input::Over { queued: 1 }), (Phase::Running, Effect::StartNext));
+        assert_eq!(
+            step(Phase::Running, Input::Over { queued: 1 }),
+            (Phase::Running, Effect::StartNext)
+        );
         assert_eq!(step(Phase::Running, Input::Over { queued: 0 }), (Phase::Idle, Effect::Stay));
     }
 
     #[test]
     fn turns_wait_while_the_record_is_fetched() {
-        assert_eq!(step(Phase::Loading, arrives(TurnPolicy::Reject, 0)), (Phase::Loading, Effect::Wait));
+        assert_eq!(
+            step(Phase::Loading, arrives(TurnPolicy::Reject, 0)),
+            (Phase::Loading, Effect::Wait)
+        );
         assert_eq!(step(Phase::Loading, Input::Loaded { queued: 1 }).1, Effect::StartNext);
     }
 
@@ -195,9 +204,8 @@ mod tests {
 
     #[test]
     fn an_abandoned_turn_is_cut_unless_it_may_run_on() {
-        let abandoned = |policy, may_detach| {
-            step(Phase::Running, Input::Abandoned { policy, may_detach }).1
-        };
+        let abandoned =
+            |policy, may_detach| step(Phase::Running, Input::Abandoned { policy, may_detach }).1;
         assert_eq!(abandoned(DisconnectPolicy::Cancel, true), Effect::Cut);
         assert_eq!(abandoned(DisconnectPolicy::Detach, true), Effect::Detach);
         assert_eq!(abandoned(DisconnectPolicy::Detach, false), Effect::Cut);

@@ -94,7 +94,11 @@ fn is_same(ours: &Message, theirs: &Message) -> bool {
     ours.role == theirs.role
         && ours.tool_call_id == theirs.tool_call_id
         && ours.plain_text().trim() == theirs.plain_text().trim()
-        && ours.tool_calls.iter().map(|call| &call.id).eq(theirs.tool_calls.iter().map(|call| &call.id))
+        && ours
+            .tool_calls
+            .iter()
+            .map(|call| &call.id)
+            .eq(theirs.tool_calls.iter().map(|call| &call.id))
 }
 
 /// What of our interrupted answer stands in their transcript, if theirs is a beginning of it.

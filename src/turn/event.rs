@@ -88,7 +88,7 @@ impl TurnEvent {
     /// Roughly how many bytes the event holds, for the bounds on what a turn may keep.
     #[must_use]
     pub fn weight(&self) -> usize {
-        const FIXED: usize = 32;
+        const FIXED: usize = 64;
         FIXED
             + match self {
                 Self::Text(text) | Self::Reasoning(text) => text.len(),

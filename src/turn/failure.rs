@@ -143,10 +143,9 @@ impl FailureKind {
             Self::BadRequest | Self::UnsupportedParameter | Self::UpstreamRejected => 400,
             Self::InvalidApiKey => 401,
             Self::ModelNotAllowed => 403,
-            Self::NotFound
-            | Self::ModelNotFound
-            | Self::SessionNotFound
-            | Self::TurnNotFound => 404,
+            Self::NotFound | Self::ModelNotFound | Self::SessionNotFound | Self::TurnNotFound => {
+                404
+            }
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
             Self::SessionBusy => 409,

@@ -178,6 +178,14 @@ impl TenantId {
     }
 }
 
+impl ModelName {
+    /// Stands where a model is wanted and none is known.
+    #[must_use]
+    pub fn none() -> Self {
+        Self("-".into())
+    }
+}
+
 impl UpstreamSessionId {
     /// A fresh id that no client can guess: `oc-` and 32 hexadecimal digits.
     #[must_use]

@@ -8,6 +8,7 @@ pub mod event;
 pub mod failure;
 pub mod ids;
 pub mod request;
+pub mod tokens;
 pub mod transcript;
 
 pub use event::{

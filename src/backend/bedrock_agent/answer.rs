@@ -93,7 +93,8 @@ impl Answer<'_> {
         }
         if let Some((raw, weight)) = raw {
             let step = trace::step(trace);
-            let trace = Trace { step, collaborator: part.collaborator_name, raw: Some(raw), weight };
+            let trace =
+                Trace { step, collaborator: part.collaborator_name, raw: Some(raw), weight };
             self.outlet.push(TurnEvent::Trace(Arc::new(trace))).await;
         }
     }
@@ -103,7 +104,9 @@ impl Answer<'_> {
             let file = OutputFile {
                 name: file.name.unwrap_or_else(|| "file".to_owned()),
                 media_type: file.r#type.unwrap_or_else(|| "application/octet-stream".to_owned()),
-                bytes: Bytes::from(file.bytes.map(aws_smithy_types::Blob::into_inner).unwrap_or_default()),
+                bytes: Bytes::from(
+                    file.bytes.map(aws_smithy_types::Blob::into_inner).unwrap_or_default(),
+                ),
             };
             self.outlet.push(TurnEvent::File(Arc::new(file))).await;
         }
@@ -139,7 +142,7 @@ fn reference(reference: RetrievedReference) -> Reference {
     Reference {
         kind: location.as_ref().map_or_else(String::new, |at| at.r#type.as_str().to_owned()),
         location: location.and_then(address),
-        text: reference.content.and_then(|content| content.text),
+        text: reference.content.map(|content| content.text),
     }
 }
 

@@ -78,7 +78,11 @@ pub(super) fn of_call(error: &SdkError<InvokeAgentError, HttpResponse>) -> Refus
         _ => {
             let detail = aws_error(error);
             tracing::error!(error = %detail, "the call to the agent could not be made");
-            Refused::started(if is_credentials(&detail) { no_credentials() } else { Failure::internal() })
+            Refused::started(if is_credentials(&detail) {
+                no_credentials()
+            } else {
+                Failure::internal()
+            })
         }
     }
 }
@@ -218,11 +222,15 @@ fn no_credentials() -> Failure {
 fn denied(aws_message: &str) -> Failure {
     let message = match missing_action(aws_message) {
         Some(action) => {
-            format!("the broker's AWS credentials, or the agent's own role, lack the grant {action}")
+            format!(
+                "the broker's AWS credentials, or the agent's own role, lack the grant {action}"
+            )
         }
-        None => "AWS refused the broker's credentials; a streamed turn needs bedrock:InvokeAgent on \
+        None => {
+            "AWS refused the broker's credentials; a streamed turn needs bedrock:InvokeAgent on \
                  the agent alias, and bedrock:InvokeModelWithResponseStream on the agent's role"
-            .to_owned(),
+                .to_owned()
+        }
     };
     Failure::new(FailureKind::UpstreamDenied, message)
 }
@@ -234,7 +242,9 @@ fn missing_action(aws_message: &str) -> Option<&str> {
     let length = "bedrock:".len()
         + action["bedrock:".len()..].bytes().take_while(u8::is_ascii_alphanumeric).count();
     let action = &action[..length];
-    action["bedrock:".len()..].starts_with(|first: char| first.is_ascii_uppercase()).then_some(action)
+    action["bedrock:".len()..]
+        .starts_with(|first: char| first.is_ascii_uppercase())
+        .then_some(action)
 }
 
 /// The SDK tells neither apart by type; the text of its own errors does.

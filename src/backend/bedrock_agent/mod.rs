@@ -18,7 +18,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use crate::config::{Model, Turn as TurnConfig};
-use crate::metrics::{Metrics, UpstreamOutcome};
+use crate::metrics::{Metrics, Outcome};
 use crate::turn::{
     Failure, FailureKind, FinishReason, Message, Part, Role, TurnRequest, UpstreamSessionId,
 };
@@ -122,7 +122,11 @@ impl BedrockAgent {
 }
 
 impl Backend for BedrockAgent {
-    fn answer(&self, ask: Ask, outlet: Outlet) -> BoxFuture<'static, Result<FinishReason, Failure>> {
+    fn answer(
+        &self,
+        ask: Ask,
+        outlet: Outlet,
+    ) -> BoxFuture<'static, Result<FinishReason, Failure>> {
         let agent = Arc::clone(&self.shared);
         async move { agent.answer(&ask, &outlet).await }.boxed()
     }
@@ -149,13 +153,13 @@ impl Agent {
             outlet.called();
             let refused = match self.attempt(ask, &text, outlet).await {
                 Ok(reason) => {
-                    self.metrics.upstream_request(NAME, UpstreamOutcome::Ok);
+                    self.metrics.upstream_request(NAME, Outcome::Ok);
                     self.access.budget.earn();
                     return Ok(reason);
                 }
                 Err(refused) => refused,
             };
-            self.metrics.upstream_request(NAME, UpstreamOutcome::Failed);
+            self.metrics.upstream_request(NAME, Outcome::Failed);
             self.metrics.upstream_error(NAME, refused.failure.kind);
             let wait = if refused.did_not_start { delays.next() } else { None };
             let Some(wait) = wait.filter(|_| self.access.budget.spend()) else {
@@ -214,7 +218,8 @@ impl Agent {
 
     fn session_state(&self, ask: &Ask) -> SessionState {
         let request = &ask.request;
-        let mut session: HashMap<_, _> = self.model.session_attributes.clone().into_iter().collect();
+        let mut session: HashMap<_, _> =
+            self.model.session_attributes.clone().into_iter().collect();
         if self.model.metadata_attributes {
             session.extend(request.metadata.clone());
         }

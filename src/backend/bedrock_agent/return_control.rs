@@ -53,7 +53,11 @@ fn function(input: FunctionInvocationInput) -> Call {
     fields.insert("actionGroup".to_owned(), input.action_group.into());
     set(&mut fields, "function", input.function);
     fields.insert("parameters".to_owned(), spelled.into());
-    set(&mut fields, "actionInvocationType", input.action_invocation_type.map(|t| t.as_str().to_owned()));
+    set(
+        &mut fields,
+        "actionInvocationType",
+        input.action_invocation_type.map(|t| t.as_str().to_owned()),
+    );
     set(&mut fields, "agentId", input.agent_id);
     set(&mut fields, "collaboratorName", input.collaborator_name);
     (json!({ "functionInvocationInput": fields }), tool_name(&name), arguments)
@@ -78,7 +82,11 @@ fn api(input: ApiInvocationInput) -> Call {
     if let Some(body) = input.request_body {
         fields.insert("requestBody".to_owned(), request_body(body, &mut arguments));
     }
-    set(&mut fields, "actionInvocationType", input.action_invocation_type.map(|t| t.as_str().to_owned()));
+    set(
+        &mut fields,
+        "actionInvocationType",
+        input.action_invocation_type.map(|t| t.as_str().to_owned()),
+    );
     set(&mut fields, "agentId", input.agent_id);
     set(&mut fields, "collaboratorName", input.collaborator_name);
     (json!({ "apiInvocationInput": fields }), tool_name(&name), arguments)
@@ -193,7 +201,10 @@ mod tests {
 
     #[test]
     fn tool_names_fit_openai_clients() {
-        assert_eq!(tool_name("Orders__post_orders/{orderId}/notes"), "Orders__post_orders_orderId_notes");
+        assert_eq!(
+            tool_name("Orders__post_orders/{orderId}/notes"),
+            "Orders__post_orders_orderId_notes"
+        );
         assert_eq!(tool_name(&"x".repeat(100)).len(), 64);
     }
 }

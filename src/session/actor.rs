@@ -1,0 +1,177 @@
+//! The session actor: a mailbox and a switchboard.
+//!
+//! One actor a conversation. It never awaits the network or the disk: turns run in a
+//! [`Pump`](super::pump::Pump), the store answers by message. [`Phase`](super::phase::Phase)
+//! decides, [`State`](super::state::State) acts. What must happen at the end rides on `Drop`:
+//! the place in the directory, the running pump, the turn's writer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::backend::Route;
+use crate::metrics::InterruptReason;
+use crate::store::{Record, StoreError};
+use crate::turn::request::DisconnectPolicy;
+use crate::turn::{Failure, ModelName, RequestId, SessionKey, TurnId, TurnPolicy, TurnRequest};
+
+use super::directory::Activity;
+use super::identity::Digest;
+use super::pump::Pumped;
+use super::state::{Env, State};
+use super::turn_log::TurnWriter;
+
+/// Whatever is to be held until a turn has ended: it is let go by being dropped.
+pub type Hold = Arc<dyn Send + Sync>;
+
+/// What a session actor can be told.
+#[derive(Debug)]
+pub(super) enum SessionMsg {
+    /// From [`Sessions`](super::Sessions): a turn is asked for.
+    Submit(Box<Submit>),
+    /// From the store, once, to an actor that began by loading.
+    Loaded(Result<Option<Arc<Record>>, StoreError>),
+    /// From the store: a save that did not end at once has ended.
+    Saved(Result<(), StoreError>),
+    /// From the running turn's pump: events, and in the last message how the turn ended.
+    Pumped(Box<Pumped>),
+    /// From the pump's guard, once a turn: it is gone, orderly or not.
+    PumpGone {
+        /// Which of the actor's turns it was.
+        serial: u64,
+    },
+    /// From the turn log: nobody follows this turn any more.
+    Abandoned(TurnId),
+    /// From a timer: a turn has waited in the queue as long as it may.
+    WaitedTooLong(TurnId),
+    /// From [`Sessions`](super::Sessions): stop the running turn.
+    Interrupt(Interrupt),
+    /// From [`Sessions`](super::Sessions): what do you hold?
+    Read(oneshot::Sender<Snapshot>),
+    /// From [`Sessions`](super::Sessions): the session is over; answered once it is forgotten.
+    End(oneshot::Sender<()>),
+    /// From the supervisor's sweep: you have been idle for long.
+    Retire,
+    /// From [`Sessions`](super::Sessions) at the end of the grace: fail what runs.
+    Shutdown,
+}
+
+/// A turn on its way to its session.
+pub(super) struct Submit {
+    pub(super) writer: TurnWriter,
+    pub(super) call: Arc<Call>,
+    pub(super) permit: OwnedSemaphorePermit,
+    /// Answered once the turn runs or waits; dropped unanswered by an actor that is going.
+    pub(super) reply: oneshot::Sender<Result<(), Failure>>,
+}
+
+impl std::fmt::Debug for Submit {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Submit").field("writer", &self.writer).finish_non_exhaustive()
+    }
+}
+
+/// What is asked of a session in one turn, and how.
+pub(super) struct Call {
+    pub(super) route: Arc<Route>,
+    pub(super) model: ModelName,
+    pub(super) request: Arc<TurnRequest>,
+    pub(super) request_id: RequestId,
+    /// Whether the client named the session.
+    pub(super) named: bool,
+    /// Whether the transcript branches off what another session went through.
+    pub(super) branches: bool,
+    /// The transcript's digest before the new input, where sessions are found by it.
+    pub(super) base: Option<Digest>,
+    pub(super) turn_policy: TurnPolicy,
+    pub(super) disconnect_policy: DisconnectPolicy,
+    pub(super) received: Instant,
+    /// Let go when the turn has ended.
+    pub(super) _hold: Hold,
+}
+
+/// An order to stop the running turn.
+#[derive(Debug)]
+pub(super) struct Interrupt {
+    /// Why.
+    pub(super) reason: InterruptReason,
+    /// What of the answer was heard, if that is known.
+    pub(super) spoken: Option<String>,
+    /// Answered when it has stopped.
+    pub(super) reply: oneshot::Sender<Snapshot>,
+}
+
+/// What a session holds at a moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Its record.
+    pub record: Record,
+    /// What it is doing: `idle`, `running` or `passivated`.
+    pub state: &'static str,
+    /// The turn that runs.
+    pub running: Option<TurnId>,
+    /// Turns that wait.
+    pub queued: usize,
+}
+
+/// How an actor begins.
+#[derive(Debug)]
+pub(super) enum Beginning {
+    /// Nobody has spoken here.
+    New,
+    /// The store may know the session.
+    Load,
+}
+
+/// What an actor is made with.
+#[derive(Debug)]
+pub(super) struct Birth {
+    pub(super) key: SessionKey,
+    pub(super) model: ModelName,
+    pub(super) beginning: Beginning,
+    pub(super) env: Arc<Env>,
+    pub(super) activity: Arc<Activity>,
+}
+
+/// One conversation.
+#[derive(Debug)]
+pub(super) struct SessionActor;
+
+impl Actor for SessionActor {
+    type Msg = SessionMsg;
+    type State = State;
+    type Arguments = Birth;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<SessionMsg>,
+        birth: Birth,
+    ) -> Result<State, ActorProcessingErr> {
+        Ok(State::begin(me, birth))
+    }
+
+    async fn handle(
+        &self,
+        _me: ActorRef<SessionMsg>,
+        message: SessionMsg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            SessionMsg::Submit(submit) => state.submit(*submit),
+            SessionMsg::Loaded(result) => state.loaded(result),
+            SessionMsg::Saved(result) => state.saved(result),
+            SessionMsg::Pumped(pumped) => state.pumped(*pumped),
+            SessionMsg::PumpGone { serial } => state.pump_gone(serial),
+            SessionMsg::Abandoned(turn) => state.abandoned(&turn),
+            SessionMsg::WaitedTooLong(turn) => state.waited_too_long(&turn),
+            SessionMsg::Interrupt(order) => state.interrupt(order),
+            SessionMsg::Read(reply) => state.read(reply),
+            SessionMsg::End(reply) => state.end(reply),
+            SessionMsg::Retire => state.retire(),
+            SessionMsg::Shutdown => state.shutdown(),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! Turns that can be followed: those that run, and for a while those that ended.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+
+use crate::turn::{TenantId, TurnId};
+
+use super::turn_log::{TurnLog, TurnReader};
+
+/// Bytes of ended turns kept for readers that come back; the oldest go first.
+const RETAINED_BYTES: usize = 16 << 20;
+
+/// Every turn that can be followed.
+#[derive(Debug)]
+pub(super) struct Turns {
+    logs: DashMap<TurnId, Arc<TurnLog>>,
+    ended: Mutex<Ended>,
+    keep: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Ended {
+    order: VecDeque<(Instant, TurnId, usize)>,
+    bytes: usize,
+}
+
+impl Turns {
+    pub(super) fn new(keep: Duration) -> Self {
+        Self { logs: DashMap::new(), ended: Mutex::default(), keep }
+    }
+
+    /// A turn begins.
+    pub(super) fn add(&self, log: &Arc<TurnLog>) {
+        self.logs.insert(log.meta().turn.clone(), Arc::clone(log));
+    }
+
+    /// A turn was refused before it began.
+    pub(super) fn forget(&self, log: &TurnLog) {
+        self.logs.remove(&log.meta().turn);
+    }
+
+    /// A turn ended: it stays for a while.
+    pub(super) fn ended(&self, log: &TurnLog) {
+        let weight = log.weight();
+        let mut ended = self.ended_turns();
+        ended.bytes += weight;
+        ended.order.push_back((Instant::now(), log.meta().turn.clone(), weight));
+        self.drop_old(&mut ended);
+    }
+
+    /// Drops what has been kept long enough.
+    pub(super) fn sweep(&self) {
+        self.drop_old(&mut self.ended_turns());
+    }
+
+    /// A reader of a tenant's turn that continues after an event.
+    pub(super) fn follow(
+        &self,
+        tenant: &TenantId,
+        turn: &TurnId,
+        after: u64,
+    ) -> Option<TurnReader> {
+        let log = self.logs.get(turn)?;
+        (log.meta().key.tenant == *tenant).then(|| log.follow(after))
+    }
+
+    fn drop_old(&self, ended: &mut Ended) {
+        while let Some((at, turn, weight)) = ended.order.front() {
+            if at.elapsed() < self.keep && ended.bytes <= RETAINED_BYTES {
+                break;
+            }
+            ended.bytes -= weight;
+            self.logs.remove(turn);
+            ended.order.pop_front();
+        }
+    }
+
+    fn ended_turns(&self) -> MutexGuard<'_, Ended> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

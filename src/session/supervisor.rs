@@ -1,0 +1,120 @@
+//! Watches over all session actors: it is told when one ends or fails, and sweeps.
+//!
+//! ractor's default stops a supervisor with its first child; this one overrides every event and
+//! outlives them all. A session whose actor failed is not restarted: its next turn revives it
+//! from the store.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+
+use crate::metrics::{EndReason, StoreOp};
+
+use super::actor::SessionMsg;
+use super::state::Env;
+
+/// Sessions forgotten in one sweep; the rest wait for the next.
+const EXPIRED_AT_ONCE: usize = 10_000;
+
+/// What the supervisor can be told.
+#[derive(Debug)]
+pub(super) enum SupervisorMsg {
+    /// From its own timer: look for what is idle or expired.
+    Sweep,
+}
+
+/// The parent of all session actors.
+#[derive(Debug)]
+pub(super) struct Supervisor;
+
+impl Actor for Supervisor {
+    type Msg = SupervisorMsg;
+    type State = Arc<Env>;
+    type Arguments = Arc<Env>;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<SupervisorMsg>,
+        env: Arc<Env>,
+    ) -> Result<Arc<Env>, ActorProcessingErr> {
+        // The timer ends with the actor.
+        drop(me.send_interval(period(&env), || SupervisorMsg::Sweep));
+        Ok(env)
+    }
+
+    async fn handle(
+        &self,
+        _me: ActorRef<SupervisorMsg>,
+        message: SupervisorMsg,
+        env: &mut Arc<Env>,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            SupervisorMsg::Sweep => sweep(env),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _me: ActorRef<SupervisorMsg>,
+        event: SupervisionEvent,
+        env: &mut Arc<Env>,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(_, error) => {
+                tracing::error!(%error, "a session's actor failed; its next turn revives it");
+                env.metrics.session_ended(EndReason::Crashed);
+            }
+            SupervisionEvent::ActorStarted(_)
+            | SupervisionEvent::ActorTerminated(..)
+            | SupervisionEvent::ProcessGroupChanged(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Often enough that nothing outlives its time by much, and never busy.
+fn period(env: &Env) -> Duration {
+    let session = &env.config.session;
+    let shortest = session.resident.min(session.expire).min(env.config.turn.resume);
+    (shortest / 4).clamp(Duration::from_millis(100), Duration::from_secs(10))
+}
+
+fn sweep(env: &Arc<Env>) {
+    let session = &env.config.session;
+    for actor in env.directory.idle(session.resident) {
+        // One that is gone needs no telling.
+        let _ = actor.cast(SessionMsg::Retire);
+    }
+    env.turns.sweep();
+    let now = SystemTime::now();
+    env.heads.sweep(now, session.expire);
+    if let Some(before) = now.checked_sub(session.expire) {
+        let env = Arc::clone(env);
+        env.afterwards.clone().spawn(async move { expire(&env, before).await });
+    }
+}
+
+async fn expire(env: &Env, before: SystemTime) {
+    let timer = env.metrics.store_op(StoreOp::Sweep);
+    let expired = match env.store.expired(before, EXPIRED_AT_ONCE).await {
+        Ok(expired) => expired,
+        Err(error) => return tracing::error!(%error, "expired sessions could not be looked for"),
+    };
+    drop(timer);
+    for record in expired {
+        // Its actor has the last word on what it holds.
+        if env.directory.get(&record.key).is_some() {
+            continue;
+        }
+        if let Some(head) = &record.head {
+            env.heads.forget(head, &record.key);
+        }
+        match env.store.remove(record.key.clone()).await {
+            Ok(true) => env.metrics.session_ended(EndReason::Expired),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "an expired session could not be removed"),
+        }
+    }
+}
