@@ -13,6 +13,9 @@ pub struct TurnRequest {
     pub messages: Vec<Message>,
     /// Which session the client says this is.
     pub hints: SessionHints,
+    /// What the client tells about the request, for logs and, where the model says so, for the
+    /// agent as session attributes.
+    pub metadata: BTreeMap<String, String>,
     /// Attributes kept upstream for the whole session.
     pub session_attributes: BTreeMap<String, String>,
     /// Attributes for this turn only.
