@@ -6,3 +6,4 @@ pub mod metrics;
 pub mod session;
 pub mod store;
 pub mod turn;
+pub mod wire;

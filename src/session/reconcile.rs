@@ -31,7 +31,7 @@ pub(super) enum Plan {
 pub(super) fn reconcile(held: &[Arc<Message>], incoming: &[Message], named: bool) -> Plan {
     let input = input_start(incoming);
     if let Some((from, heard)) = extension(held, incoming)
-        && from <= input
+        && (input..incoming.len()).contains(&from)
     {
         return Plan::Continue { from, heard };
     }

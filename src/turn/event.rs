@@ -67,7 +67,7 @@ impl TurnEvent {
         matches!(self, Self::Finished(_) | Self::Failed(_))
     }
 
-    /// Whether a client of every format gets to see something of it.
+    /// Whether some format shows a client something of it.
     ///
     /// The edge holds its status back until the first of these.
     #[must_use]

@@ -10,10 +10,15 @@ use bytes::{Bytes, BytesMut};
 
 use crate::turn::{Failure, ModelName, RequestId, SessionId, TurnEvent, TurnId, TurnRequest};
 
+mod agent_fields;
+mod body;
 pub mod caller;
+mod json_text;
 pub mod ndjson;
 pub mod openai_chat;
 pub mod openai_error;
+#[cfg(test)]
+mod tests;
 
 /// Every format.
 pub const FORMATS: &[&dyn WireFormat] = &[&openai_chat::OpenAiChat, &ndjson::Ndjson];
@@ -51,7 +56,8 @@ pub trait Encoder: Send {
     fn open(&mut self, out: &mut BytesMut);
 
     /// Writes an event, or nothing where the format does not show it. `sequence` is its place in
-    /// the turn log.
+    /// the turn log, counted from 1: `Started` is 1, and 0 stands for what [`open`](Self::open)
+    /// writes.
     fn event(&mut self, sequence: u64, event: &TurnEvent, out: &mut BytesMut);
 
     /// Takes an event that the client has already seen, so that what accumulates is right when a

@@ -179,7 +179,7 @@ impl Agent {
         let wants_raw = self.debug_traces && ask.request.wants_traces;
         let call = self.call(&ask.upstream, &ask.request, wants_raw);
         let call = call
-            .input_text(text)
+            .set_input_text((!text.is_empty()).then(|| text.to_owned()))
             .end_session(ask.request.end_session)
             .session_state(self.session_state(ask));
         let (call, raw) = if wants_raw {

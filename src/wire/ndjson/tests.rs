@@ -1,0 +1,270 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::turn::{
+    Citation, FailureKind, FinishReason, OutputFile, Reference, ReturnControl, Role, Span, Trace,
+    Usage,
+};
+
+use super::*;
+
+fn decode(body: &str) -> Result<Asked, Failure> {
+    Ndjson.decode(body.as_bytes(), &Defaults::default())
+}
+
+fn asked(members: &str) -> Asked {
+    decode(&format!(r#"{{"input_text":"hi",{members}}}"#)).unwrap()
+}
+
+fn head() -> Head {
+    Head {
+        turn: "turn_0a1b".parse().unwrap(),
+        session: "session-123".parse().unwrap(),
+        request: "req_1".parse().unwrap(),
+        model: "bedrock/agent/AGENT123/TSTALIASID".parse().unwrap(),
+        created: SystemTime::UNIX_EPOCH,
+        agent: Some(("AGENT123".into(), "TSTALIASID".into())),
+    }
+}
+
+fn noon() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_micros(1_767_268_800_007_900)
+}
+
+fn streamed(options: Options, events: &[TurnEvent]) -> String {
+    let mut encoder = lines::Lines::new(head(), options, noon);
+    let mut out = BytesMut::new();
+    encoder.open(&mut out);
+    for (sequence, event) in (1..).zip(events) {
+        encoder.event(sequence, event, &mut out);
+    }
+    String::from_utf8(out.to_vec()).unwrap()
+}
+
+fn full_turn() -> Vec<TurnEvent> {
+    vec![
+        TurnEvent::Started,
+        TurnEvent::Reasoning("Hm.".into()),
+        TurnEvent::Trace(Arc::new(Trace {
+            step: "orchestration",
+            collaborator: None,
+            raw: None,
+            weight: 1,
+        })),
+        TurnEvent::Trace(Arc::new(Trace {
+            step: "orchestration",
+            collaborator: None,
+            raw: Some(json!({"trace": {"orchestrationTrace": {"rationale": {"text": "…"}}}})),
+            weight: 1,
+        })),
+        TurnEvent::Text("Größe".into()),
+        TurnEvent::Text("".into()),
+        TurnEvent::Text(" \"5\"\u{2028}".into()),
+        TurnEvent::Citation(Arc::new(Citation {
+            text: Some("5".into()),
+            span: Some(Span { start: 7, end: 8 }),
+            references: vec![
+                Reference {
+                    kind: "S3".into(),
+                    location: Some("s3://kb/sizes.pdf".into()),
+                    text: Some("5 m".into()),
+                },
+                Reference { kind: "NOVEL".into(), location: Some("x".into()), text: None },
+            ],
+        })),
+        TurnEvent::File(Arc::new(OutputFile {
+            name: "a.csv".into(),
+            media_type: "text/csv".into(),
+            bytes: Bytes::from_static(b"1,2\n"),
+        })),
+        TurnEvent::File(Arc::new(OutputFile {
+            name: "b".into(),
+            media_type: "text/plain".into(),
+            bytes: Bytes::new(),
+        })),
+        TurnEvent::ToolCallStarted { index: 0, id: "call_1".into(), name: "f".into() },
+        TurnEvent::ToolCallArguments { index: 0, delta: "{}".into() },
+        TurnEvent::ReturnControl(Arc::new(ReturnControl {
+            invocation_id: "79e0".into(),
+            inputs: vec![json!({"functionInvocationInput": {"actionGroup": "Weather"}})],
+            weight: 1,
+        })),
+        TurnEvent::Usage(Usage {
+            input_tokens: 9,
+            output_tokens: 3,
+            estimated: true,
+            ..Usage::default()
+        }),
+        TurnEvent::Finished(FinishReason::ToolCalls),
+    ]
+}
+
+#[test]
+fn a_full_turn_is_these_bytes() {
+    let expected = r#"{"type":"start","session_id":"session-123","agent_id":"AGENT123","agent_alias_id":"TSTALIASID","request_id":"req_1","done":false,"timestamp":"2026-01-01T12:00:00.007Z"}
+{"type":"trace","trace":{"trace":{"orchestrationTrace":{"rationale":{"text":"…"}}}},"done":false,"timestamp":"2026-01-01T12:00:00.007Z"}
+{"type":"chunk","content":"Größe","accumulated_content":"Größe","done":false,"timestamp":"2026-01-01T12:00:00.007Z"}
+{"type":"chunk","content":" \"5\"\u2028","accumulated_content":"Größe \"5\"\u2028","done":false,"timestamp":"2026-01-01T12:00:00.007Z"}
+{"type":"return_control","invocation_id":"79e0","invocation_inputs":[{"functionInvocationInput":{"actionGroup":"Weather"}}],"done":false,"timestamp":"2026-01-01T12:00:00.007Z"}
+{"type":"completion","final_content":"Größe \"5\"\u2028","session_id":"session-123","usage":{"input_tokens":9,"output_tokens":3,"estimated":true},"citations":[{"generatedResponsePart":{"textResponsePart":{"span":{"end":8,"start":7},"text":"5"}},"retrievedReferences":[{"content":{"text":"5 m","type":"TEXT"},"location":{"s3Location":{"uri":"s3://kb/sizes.pdf"},"type":"S3"}},{"location":{"type":"NOVEL"}}]}],"files":[{"name":"a.csv","type":"text/csv","bytes":"MSwyCg=="},{"name":"b","type":"text/plain","bytes":""}],"stop_reason":"return_control","done":true,"timestamp":"2026-01-01T12:00:00.007Z"}
+"#;
+    assert_eq!(streamed(Options::default(), &full_turn()), expected);
+}
+
+#[test]
+fn a_silent_turn_completes_with_what_there_is() {
+    let stream = streamed(
+        Options::default(),
+        &[TurnEvent::Started, TurnEvent::Finished(FinishReason::Stop)],
+    );
+    let last = stream.lines().last().unwrap();
+    let expected = r#"{"type":"completion","final_content":"","session_id":"session-123","stop_reason":"end_turn","done":true,"timestamp":"2026-01-01T12:00:00.007Z"}"#;
+    assert_eq!(last, expected);
+}
+
+#[test]
+fn a_failure_is_the_last_line_and_there_is_no_completion() {
+    let failure = Failure::new(FailureKind::UpstreamThrottled, "the agent is throttled");
+    let events = [TurnEvent::Started, TurnEvent::Text("x".into()), TurnEvent::Failed(failure)];
+    let stream = streamed(Options::default(), &events);
+    let last = "{\"type\":\"error\",\"error\":\"the agent is throttled\",\"error_code\":\"throttled\",\
+                \"retryable\":true,\"done\":true,\"timestamp\":\"2026-01-01T12:00:00.007Z\",\
+                \"request_id\":\"req_1\"}\n";
+    assert!(stream.ends_with(last), "{stream}");
+    assert!(!stream.contains("completion"));
+}
+
+#[test]
+fn without_an_agent_the_model_stands_in_for_it() {
+    let mut lines = lines::Lines::new(Head { agent: None, ..head() }, Options::default(), noon);
+    let mut out = BytesMut::new();
+    lines.open(&mut out);
+    let line: Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(line["agent_id"], "bedrock/agent/AGENT123/TSTALIASID");
+    assert!(line.get("agent_alias_id").is_none());
+}
+
+#[test]
+fn accumulation_can_be_switched_off_and_gives_way_when_it_grows() {
+    let text = "x".repeat(200 << 10);
+    let events = [
+        TurnEvent::Started,
+        TurnEvent::Text(text.as_str().into()),
+        TurnEvent::Text(text.as_str().into()),
+        TurnEvent::Finished(FinishReason::Length),
+    ];
+    let lines = |accumulated: bool| -> Vec<Value> {
+        let options = Options { accumulated, ..Options::default() };
+        let stream = streamed(options, &events);
+        stream.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let with = lines(true);
+    assert_eq!(with[1]["accumulated_content"], text);
+    assert_eq!(with[2].get("accumulated_content"), None);
+    assert_eq!(with[2]["accumulated_truncated"], true);
+    assert_eq!(with[3]["final_content"], text.clone() + &text);
+    assert_eq!(with[3]["stop_reason"], "max_tokens");
+    let without = lines(false);
+    assert!(without.iter().all(|line| line.get("accumulated_content").is_none()));
+    assert!(without.iter().all(|line| line.get("accumulated_truncated").is_none()));
+}
+
+#[test]
+fn a_stream_that_is_resumed_anywhere_is_the_tail_of_the_whole_one() {
+    let events = full_turn();
+    let whole = streamed(Options::default(), &events);
+    for resumed_after in 0..=events.len() {
+        let mut encoder = lines::Lines::new(head(), Options::default(), noon);
+        let mut out = BytesMut::new();
+        let (seen, rest) = events.split_at(resumed_after);
+        seen.iter().for_each(|event| encoder.skip(event));
+        rest.iter().for_each(|event| encoder.event(0, event, &mut out));
+        let resumed = std::str::from_utf8(&out).unwrap();
+        assert!(whole.ends_with(resumed), "after {resumed_after}");
+        assert_eq!(resumed.is_empty(), rest.is_empty());
+    }
+}
+
+#[test]
+fn a_refusal_is_openais_and_says_it_again_as_detail() {
+    let failure = Failure::bad_field("input_text", "input_text is required");
+    assert_eq!(
+        Ndjson.refusal(&failure),
+        r#"{"error":{"message":"input_text is required","type":"invalid_request_error","param":"input_text","code":"invalid_request"},"detail":"input_text is required"}"#
+    );
+}
+
+#[test]
+fn a_request_is_read() {
+    let asked = decode(
+        r#"{"input_text":"What is machine learning?","agent_id":"AGENT12345","agent_alias_id":"ALIAS12345",
+        "session_id":"session-123","session_attributes":{"tier":"gold","n":5,"on":true,"o":{"a":1}},
+        "prompt_session_attributes":{"x":null,"y":"z"},"enable_trace":true,"memory_id":"ann",
+        "accumulated":false,"unheard_of":[]}"#,
+    )
+    .unwrap();
+    assert!(asked.stream && !asked.options.accumulated);
+    let request = asked.request;
+    assert_eq!(request.model.unwrap().as_str(), "bedrock/agent/AGENT12345/ALIAS12345");
+    assert_eq!(request.hints.named.unwrap().as_str(), "session-123");
+    assert_eq!(request.messages.len(), 1);
+    assert_eq!(request.messages[0].role, Role::User);
+    assert_eq!(request.messages[0].plain_text(), "What is machine learning?");
+    let attributes: Vec<_> =
+        request.session_attributes.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(attributes, [("n", "5"), ("o", r#"{"a":1}"#), ("on", "true"), ("tier", "gold")]);
+    assert_eq!(request.prompt_attributes.len(), 1);
+    assert_eq!(request.memory_id.as_deref(), Some("ann"));
+    assert!(request.wants_traces && !request.end_session);
+}
+
+#[test]
+fn the_agent_has_defaults_and_may_be_a_configured_model() {
+    let model = |members: &str| asked(members).request.model.map(|model| model.to_string());
+    assert_eq!(model(r#""x":1"#), None);
+    assert_eq!(model(r#""agent_id":"A1""#).unwrap(), "bedrock/agent/A1/TSTALIASID");
+    assert_eq!(model(r#""agent_id":"loan-advisor""#).unwrap(), "loan-advisor");
+    assert!(asked(r#""accumulated":null"#).options.accumulated);
+}
+
+#[test]
+fn a_session_may_end_without_a_word() {
+    let asked = decode(r#"{"end_session":true,"session_id":"s1"}"#).unwrap();
+    assert!(asked.request.end_session && asked.request.messages.is_empty());
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let cases = [
+        (r#"{}"#, "input_text"),
+        (r#"{"input_text":null}"#, "input_text"),
+        (r#"{"input_text":" \t"}"#, "input_text"),
+        (r#"{"input_text":5}"#, "input_text"),
+        (r#"{"input_text":"x","agent_id":"two words"}"#, "agent_id"),
+        (r#"{"input_text":"x","agent_id":""}"#, "agent_id"),
+        (r#"{"input_text":"x","agent_id":"A1","agent_alias_id":"a-b"}"#, "agent_alias_id"),
+        (r#"{"input_text":"x","session_id":"s"}"#, "session_id"),
+        (r#"{"input_text":"x","session_id":"a/b"}"#, "session_id"),
+        (r#"{"input_text":"x","session_attributes":"a"}"#, "session_attributes"),
+        (r#"{"input_text":"x","memory_id":"a b"}"#, "memory_id"),
+        (r#"{"input_text":"x","enable_trace":"yes"}"#, "enable_trace"),
+    ];
+    for (body, param) in cases {
+        let failure = decode(body).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::BadRequest, "{body}");
+        assert_eq!(failure.param.as_deref(), Some(param), "{body}");
+    }
+}
+
+#[test]
+fn answering_return_of_control_is_refused_plainly() {
+    let body = r#"{"session_id":"s1","invocation_id":"79e0","return_control_results":[]}"#;
+    let failure = decode(body).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::UnsupportedParameter);
+    assert_eq!(failure.param.as_deref(), Some("return_control_results"));
+    assert_eq!(failure.message, "answering return of control is not supported by this version");
+    let only_id = decode(r#"{"input_text":"x","invocation_id":"79e0"}"#).unwrap_err();
+    assert_eq!(only_id.param.as_deref(), Some("invocation_id"));
+}

@@ -1,0 +1,111 @@
+//! A whole turn as one `chat.completion`.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use serde::Serialize;
+
+use crate::turn::{Fold, Message, TurnEvent};
+use crate::wire::{Head, json_text};
+
+use super::citations::{Annotation, annotations};
+use super::usage::UsageBody;
+use super::{completion_id, created_seconds, finish_reason};
+
+#[derive(Debug, Serialize)]
+struct Completion<'a> {
+    id: String,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    choices: [Choice<'a>; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<UsageBody>,
+}
+
+#[derive(Debug, Serialize)]
+struct Choice<'a> {
+    index: u32,
+    message: Answer<'a>,
+    /// Always null: no backend tells them.
+    logprobs: (),
+    finish_reason: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    role: &'static str,
+    content: Option<&'a str>,
+    refusal: (),
+    annotations: Vec<Annotation>,
+    /// Absent rather than empty: clients test for presence.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Call<'a>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reasoning_content: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct Call<'a> {
+    id: &'a str,
+    r#type: &'static str,
+    function: Function<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    arguments: &'a str,
+}
+
+/// Writes the turn.
+pub(super) fn write(head: &Head, events: &[TurnEvent]) -> Bytes {
+    let (mut fold, mut reasoning, mut citations) = (Fold::default(), String::new(), Vec::new());
+    for event in events {
+        match event {
+            TurnEvent::Reasoning(text) => reasoning.push_str(text),
+            TurnEvent::Citation(citation) => citations.push(Arc::clone(citation)),
+            // An event out of place is left out; the log that it came from has checked them all.
+            other => drop(fold.push(other)),
+        }
+    }
+    let (usage, finish) = (fold.usage(), fold.finish());
+    let message = fold.into_message();
+    let text = message.plain_text();
+    let completion = Completion {
+        id: completion_id(head),
+        object: "chat.completion",
+        created: created_seconds(head),
+        model: head.model.as_str(),
+        choices: [Choice {
+            index: 0,
+            message: Answer {
+                role: "assistant",
+                content: (!text.is_empty() || message.tool_calls.is_empty()).then_some(&text),
+                refusal: (),
+                annotations: annotations(&text, &citations),
+                tool_calls: calls(&message),
+                reasoning_content: &reasoning,
+            },
+            logprobs: (),
+            finish_reason: finish_reason(finish, !message.tool_calls.is_empty()),
+        }],
+        usage: usage.map(UsageBody::from),
+    };
+    let mut out = BytesMut::with_capacity(text.len() + reasoning.len() + 768);
+    json_text::value(&completion, &mut out);
+    out.freeze()
+}
+
+fn calls(message: &Message) -> Vec<Call<'_>> {
+    let written = message.tool_calls.iter().map(|call| Call {
+        id: &call.id,
+        r#type: "function",
+        // Clients parse the arguments, so they are never an empty text.
+        function: Function {
+            name: &call.name,
+            arguments: if call.arguments.is_empty() { "{}" } else { &call.arguments },
+        },
+    });
+    written.collect()
+}

@@ -1,0 +1,246 @@
+//! A turn as a stream of `chat.completion.chunk` frames.
+//!
+//! # Event ids
+//!
+//! Each frame begins with `id: {turn}:{sequence}`, and the id says: everything up to this event
+//! is delivered in full. Where one event makes several frames, all but the last carry the
+//! sequence before it; the opening frame carries 0. So a reader that comes back with the last id
+//! it saw (`Last-Event-ID`) loses nothing.
+//!
+//! # Keep-alive
+//!
+//! The keep-alive is a comment line *without* the blank line that usually follows one. A blank
+//! line ends an event, and the decoder of openai-python (seen in 3.52), once it has seen an
+//! `id:`, takes the pair for an event with empty data and fails on it as JSON. A comment alone
+//! ends nothing: it is the first line of the next frame, and decoders drop it.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+
+use crate::turn::{Citation, Failure, FinishReason, TurnEvent, TurnId, Usage};
+use crate::wire::openai_error::ErrorBody;
+use crate::wire::{Encoder, Head, Options, json_text};
+
+use super::citations::annotations;
+use super::usage::UsageBody;
+use super::{completion_id, created_seconds, finish_reason};
+
+const KEEP_ALIVE: &[u8] = b": keep-alive\n";
+const DELTA: &[u8] = br#"{"index":0,"delta":{"#;
+const NO_FINISH: &[u8] = br#"},"logprobs":null,"finish_reason":null}"#;
+
+/// Reads an id that a client sends back as `Last-Event-ID`: the turn, and the last event that
+/// it has in full.
+#[must_use]
+pub fn parse_event_id(id: &str) -> Option<(TurnId, u64)> {
+    let (turn, sequence) = id.trim().rsplit_once(':')?;
+    let is_number = sequence.bytes().all(|byte| byte.is_ascii_digit());
+    let sequence = sequence.parse().ok().filter(|_| is_number)?;
+    Some((turn.parse().ok()?, sequence))
+}
+
+/// Writes one turn; the constant parts of a frame are made once.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// `id: {turn}:`
+    event_id: Vec<u8>,
+    /// From the end of the sequence to the opening bracket of `choices`.
+    opening: Vec<u8>,
+    /// From the closing bracket of `choices` to the blank line.
+    closing: &'static [u8],
+    include_usage: bool,
+    seen: Seen,
+}
+
+/// What later frames need of the events so far.
+#[derive(Debug, Default)]
+struct Seen {
+    text: String,
+    citations: Vec<Arc<Citation>>,
+    usage: Option<Usage>,
+    has_calls: bool,
+    /// The call last started, as long as none of its arguments came.
+    bare_call: Option<u32>,
+}
+
+impl Seen {
+    fn take(&mut self, event: &TurnEvent) {
+        match event {
+            TurnEvent::Text(text) => self.text.push_str(text),
+            TurnEvent::Citation(citation) => self.citations.push(Arc::clone(citation)),
+            TurnEvent::Usage(usage) => self.usage = Some(*usage),
+            TurnEvent::ToolCallStarted { index, .. } => {
+                self.has_calls = true;
+                self.bare_call = Some(*index);
+            }
+            TurnEvent::ToolCallArguments { delta, .. } if !delta.is_empty() => {
+                self.bare_call = None;
+            }
+            TurnEvent::ToolCallArguments { .. }
+            | TurnEvent::Started
+            | TurnEvent::Reasoning(_)
+            | TurnEvent::ReturnControl(_)
+            | TurnEvent::Trace(_)
+            | TurnEvent::File(_)
+            | TurnEvent::Finished(_)
+            | TurnEvent::Failed(_) => {}
+        }
+    }
+}
+
+impl Stream {
+    pub(super) fn new(head: &Head, options: Options) -> Self {
+        let mut opening = BytesMut::from("\ndata: {\"id\":");
+        json_text::string(&completion_id(head), &mut opening);
+        opening.put_slice(br#","object":"chat.completion.chunk","created":"#);
+        json_text::value(&created_seconds(head), &mut opening);
+        opening.put_slice(br#","model":"#);
+        json_text::string(head.model.as_str(), &mut opening);
+        opening.put_slice(br#","choices":["#);
+        Self {
+            event_id: format!("id: {}:", head.turn).into_bytes(),
+            opening: opening.to_vec(),
+            closing: if options.include_usage { b"],\"usage\":null}\n\n" } else { b"]}\n\n" },
+            include_usage: options.include_usage,
+            seen: Seen::default(),
+        }
+    }
+
+    fn id_line(&self, sequence: u64, out: &mut BytesMut) {
+        out.put_slice(&self.event_id);
+        json_text::value(&sequence, out);
+    }
+
+    /// Opens a frame that goes on with the members of a delta.
+    fn open_delta(&self, sequence: u64, text_bytes: usize, out: &mut BytesMut) {
+        const ROOM: usize = 160;
+        out.reserve(self.event_id.len() + self.opening.len() + ROOM + text_bytes);
+        self.id_line(sequence, out);
+        out.put_slice(&self.opening);
+        out.put_slice(DELTA);
+    }
+
+    fn close_delta(&self, out: &mut BytesMut) {
+        out.put_slice(NO_FINISH);
+        out.put_slice(self.closing);
+    }
+
+    /// Writes a delta that is one text: `name` comes with its quotes and colon.
+    fn text_delta(&self, sequence: u64, name: &[u8], text: &str, out: &mut BytesMut) {
+        self.open_delta(sequence, text.len(), out);
+        out.put_slice(name);
+        json_text::string(text, out);
+        self.close_delta(out);
+    }
+
+    fn call_started(&self, sequence: u64, call: (u32, &str, &str), out: &mut BytesMut) {
+        let (index, id, name) = call;
+        self.open_delta(sequence, id.len() + name.len(), out);
+        out.put_slice(br#""tool_calls":[{"index":"#);
+        json_text::value(&index, out);
+        out.put_slice(br#","id":"#);
+        json_text::string(id, out);
+        out.put_slice(br#","type":"function","function":{"name":"#);
+        json_text::string(name, out);
+        out.put_slice(br#","arguments":""}}]"#);
+        self.close_delta(out);
+    }
+
+    fn call_arguments(&self, sequence: u64, index: u32, delta: &str, out: &mut BytesMut) {
+        self.open_delta(sequence, delta.len(), out);
+        out.put_slice(br#""tool_calls":[{"index":"#);
+        json_text::value(&index, out);
+        out.put_slice(br#","function":{"arguments":"#);
+        json_text::string(delta, out);
+        out.put_slice(b"}}]");
+        self.close_delta(out);
+    }
+
+    /// Clients parse the arguments of a call, so one that got none gets an empty object.
+    fn complete_call(&mut self, sequence: u64, out: &mut BytesMut) {
+        if let Some(index) = self.seen.bare_call.take() {
+            self.call_arguments(sequence, index, "{}", out);
+        }
+    }
+
+    fn finished(&mut self, sequence: u64, reason: FinishReason, out: &mut BytesMut) {
+        let before = sequence.saturating_sub(1);
+        self.complete_call(before, out);
+        let annotations = annotations(&self.seen.text, &self.seen.citations);
+        if !annotations.is_empty() {
+            self.open_delta(before, 0, out);
+            out.put_slice(br#""annotations":"#);
+            json_text::value(&annotations, out);
+            self.close_delta(out);
+        }
+        self.open_delta(before, 0, out);
+        out.put_slice(br#"},"logprobs":null,"finish_reason":"#);
+        json_text::string(finish_reason(Some(reason), self.seen.has_calls), out);
+        out.put_u8(b'}');
+        out.put_slice(self.closing);
+        if let Some(usage) = self.seen.usage.filter(|_| self.include_usage) {
+            self.id_line(before, out);
+            out.put_slice(&self.opening);
+            out.put_slice(br#"],"usage":"#);
+            json_text::value(&UsageBody::from(usage), out);
+            out.put_slice(b"}\n\n");
+        }
+        self.id_line(sequence, out);
+        out.put_slice(b"\ndata: [DONE]\n\n");
+    }
+
+    fn failed(&self, sequence: u64, failure: &Failure, out: &mut BytesMut) {
+        self.id_line(sequence, out);
+        out.put_slice(b"\ndata: ");
+        json_text::value(&ErrorBody::new(failure), out);
+        out.put_slice(b"\n\n");
+    }
+}
+
+impl Encoder for Stream {
+    fn open(&mut self, out: &mut BytesMut) {
+        self.open_delta(0, 0, out);
+        out.put_slice(br#""role":"assistant","content":"","refusal":null"#);
+        self.close_delta(out);
+    }
+
+    fn event(&mut self, sequence: u64, event: &TurnEvent, out: &mut BytesMut) {
+        match event {
+            TurnEvent::Text(text) if !text.is_empty() => {
+                self.text_delta(sequence, br#""content":"#, text, out);
+            }
+            TurnEvent::Reasoning(text) if !text.is_empty() => {
+                self.text_delta(sequence, br#""reasoning_content":"#, text, out);
+            }
+            TurnEvent::ToolCallStarted { index, id, name } => {
+                self.complete_call(sequence.saturating_sub(1), out);
+                self.call_started(sequence, (*index, id, name), out);
+            }
+            TurnEvent::ToolCallArguments { index, delta } if !delta.is_empty() => {
+                self.call_arguments(sequence, *index, delta, out);
+            }
+            TurnEvent::Finished(reason) => self.finished(sequence, *reason, out),
+            TurnEvent::Failed(failure) => self.failed(sequence, failure, out),
+            // Empty pieces, and what the format has no member for or shows at the end only.
+            TurnEvent::Text(_)
+            | TurnEvent::Reasoning(_)
+            | TurnEvent::ToolCallArguments { .. }
+            | TurnEvent::Started
+            | TurnEvent::ReturnControl(_)
+            | TurnEvent::Citation(_)
+            | TurnEvent::Trace(_)
+            | TurnEvent::File(_)
+            | TurnEvent::Usage(_) => {}
+        }
+        self.seen.take(event);
+    }
+
+    fn skip(&mut self, event: &TurnEvent) {
+        self.seen.take(event);
+    }
+
+    fn keep_alive(&self) -> &'static [u8] {
+        KEEP_ALIVE
+    }
+}
