@@ -1,7 +1,10 @@
 //! Outcrop: a session broker.
 
 pub mod backend;
+pub mod cli;
 pub mod config;
+pub mod edge;
+pub mod gate;
 pub mod metrics;
 pub mod session;
 pub mod store;
