@@ -1,4 +1,5 @@
 //! Outcrop: a session broker.
 
+pub mod cli;
 pub mod config;
 pub mod turn;
