@@ -1,8 +1,11 @@
 //! Every knob: its unit, its default and the reason for it.
 //!
-//! One TOML file, environment over file, flags over both. [`load`] reads them and finds every
+//! One TOML file, environment over file, flags over both. [`load()`] reads them and finds every
 //! mistake at once; nothing else in the program reads the environment or a configuration file.
 //! Durations are written as seconds (fractions allowed) under names that end in `_seconds`.
+//!
+//! To add a setting, add its field here and name it in `fields`, which will not compile without;
+//! `docs/configuration.md` is tested against the same list.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,9 +15,25 @@ use std::time::Duration;
 use crate::turn::request::{DisconnectPolicy, TurnPolicy};
 use crate::turn::{ModelName, TenantId};
 
-mod secret;
+mod environment;
+mod fields;
+mod kind;
+mod load;
+mod lookup;
+mod problem;
+mod read;
+pub mod secret;
+mod show;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod text;
 
+pub use environment::{Environment, Flag, load_dotenv};
+pub use load::{Loaded, SourceFile, Sources, load};
+pub use problem::{Place, Problem, Report};
 pub use secret::Secret;
+pub use show::Hashes;
 
 /// Everything the broker can be told.
 #[derive(Debug, Clone, Default)]
@@ -362,6 +381,8 @@ pub struct Key {
     pub hash: [u8; 32],
     /// `requests_per_minute`. Default: no limit.
     pub requests_per_minute: Option<NonZeroU32>,
+    /// `tokens_per_minute`: read and written, both counted. Default: no limit.
+    pub tokens_per_minute: Option<NonZeroU32>,
     /// `concurrent_turns`. Default: no limit.
     pub concurrent_turns: Option<NonZeroU32>,
     /// `models`: the only ones this key may use. Default: all.

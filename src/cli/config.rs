@@ -1,0 +1,280 @@
+//! `outcrop config`: check a configuration, show what it comes to, make keys.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use uuid::Uuid;
+
+use crate::config::{Config, Environment, Hashes, Loaded, Problem, Report, Sources, load, secret};
+use crate::turn::TenantId;
+
+/// The configuration is in order.
+pub const EXIT_OK: u8 = 0;
+/// There is something wrong with it, which was said on standard error.
+pub const EXIT_WRONG: u8 = 2;
+
+/// What can be done with a configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Say everything that is wrong with the configuration, with line numbers
+    Check(FileArgs),
+    /// Print the configuration that results from file and environment
+    Show(ShowArgs),
+    /// Make what a configuration needs
+    #[command(subcommand)]
+    Set(SetVerb),
+}
+
+/// Which file.
+#[derive(Debug, Args)]
+pub struct FileArgs {
+    /// The configuration file; else the one in OUTCROP_CONFIG, else ./outcrop.toml if it exists
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// What to show.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Which file.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Print the hashes of keys whole, so that the output can be loaded
+    #[arg(long)]
+    pub hashes: bool,
+}
+
+/// What to make.
+#[derive(Debug, Subcommand)]
+pub enum SetVerb {
+    /// Make an API key: print it once, and the table to paste into the configuration
+    Key {
+        /// Whose key it is: 1 to 64 characters of [0-9a-zA-Z._-]
+        #[arg(long)]
+        tenant: TenantId,
+    },
+}
+
+/// Where the verb's results and complaints go.
+pub struct Output<'a> {
+    /// Standard output: results.
+    pub out: &'a mut dyn Write,
+    /// Standard error: complaints, and what is for people's eyes only.
+    pub err: &'a mut dyn Write,
+}
+
+impl std::fmt::Debug for Output<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Output")
+    }
+}
+
+impl ConfigVerb {
+    /// Runs the verb and returns the exit code. `extra` is what others check, such as the
+    /// backends their models' settings.
+    ///
+    /// # Errors
+    /// If the output cannot be written.
+    pub fn run(
+        &self,
+        environment: Environment,
+        extra: impl Fn(&Config) -> Vec<Problem>,
+        output: &mut Output<'_>,
+    ) -> io::Result<u8> {
+        let region = aws_region(&environment);
+        let loaded = match self {
+            Self::Check(args) => load_checked(args.config.as_deref(), environment, extra),
+            Self::Show(args) => load_found(args.file.config.as_deref(), environment),
+            Self::Set(SetVerb::Key { tenant }) => return make_key(tenant, output),
+        };
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(report) => {
+                writeln!(output.err, "{report}")?;
+                return Ok(EXIT_WRONG);
+            }
+        };
+        for note in &loaded.notes {
+            writeln!(output.err, "note: {note}")?;
+        }
+        match self {
+            Self::Show(args) => {
+                let hashes = if args.hashes { Hashes::Whole } else { Hashes::Masked };
+                output.out.write_all(loaded.show(hashes).as_bytes())?;
+                output.out.write_all(region.as_bytes())?;
+            }
+            Self::Check(_) | Self::Set(_) => writeln!(output.out, "{}", summary(&loaded))?,
+        }
+        Ok(EXIT_OK)
+    }
+}
+
+fn load_found(file: Option<&Path>, environment: Environment) -> Result<Loaded, Report> {
+    load(&Sources::find(file, environment)?)
+}
+
+fn load_checked(
+    file: Option<&Path>,
+    environment: Environment,
+    extra: impl Fn(&Config) -> Vec<Problem>,
+) -> Result<Loaded, Report> {
+    let loaded = load_found(file, environment)?;
+    let mut problems = extra(&loaded.config);
+    problems.extend(loaded.exposure());
+    if problems.is_empty() {
+        return Ok(loaded);
+    }
+    Err(Report::new(loaded.file, problems))
+}
+
+/// A comment on what the AWS SDK finds by itself, since that goes before `aws.region`.
+fn aws_region(environment: &Environment) -> String {
+    let set = |name: &&str| environment.get(name).map(|value| (name.to_string(), value.to_owned()));
+    match ["AWS_REGION", "AWS_DEFAULT_REGION"].iter().find_map(set) {
+        Some((name, value)) => format!("\n# {name} is {value:?}, which goes before aws.region\n"),
+        None => String::new(),
+    }
+}
+
+/// `outcrop.toml is in order: 2 models, 1 key, listening on 127.0.0.1:8000`
+fn summary(loaded: &Loaded) -> String {
+    let file = loaded.file.as_ref().map(|file| file.display().to_string());
+    let count = |number: usize, thing| match number {
+        1 => format!("1 {thing}"),
+        _ => format!("{number} {thing}s"),
+    };
+    format!(
+        "{} is in order: {}, {}, listening on {}",
+        file.as_deref().unwrap_or("the configuration (no file)"),
+        count(loaded.config.models.len(), "model"),
+        count(loaded.config.keys.len(), "key"),
+        loaded.config.server.listen
+    )
+}
+
+/// The key goes to standard error, so that the table alone can be appended to a file.
+fn make_key(tenant: &TenantId, output: &mut Output<'_>) -> io::Result<u8> {
+    let key = format!("oc_{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    let hash = secret::hash_text(&secret::hash_key(&key));
+    writeln!(output.err, "the key for {tenant}, which is not shown again: {key}")?;
+    writeln!(output.out, "[[keys]]\ntenant = \"{tenant}\"\nhash = \"{hash}\"")?;
+    Ok(EXIT_OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    }
+
+    /// A file that is gone when the test ends.
+    struct TempFile(PathBuf);
+
+    impl TempFile {
+        fn holding(text: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("{}.toml", Uuid::new_v4().simple()));
+            std::fs::write(&path, text).unwrap();
+            Self(path)
+        }
+
+        fn path(&self) -> &str {
+            self.0.to_str().unwrap()
+        }
+    }
+
+    impl Drop for TempFile {
+        fn drop(&mut self) {
+            // A file that is left behind does no harm.
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    fn run_with(
+        arguments: &[&str],
+        environment: Environment,
+        extra: impl Fn(&Config) -> Vec<Problem>,
+    ) -> (u8, String, String) {
+        let cli = Cli::try_parse_from([&["config"], arguments].concat()).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut output = Output { out: &mut out, err: &mut err };
+        let code = cli.verb.run(environment, extra, &mut output).unwrap();
+        (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    fn run(arguments: &[&str], environment: Environment) -> (u8, String, String) {
+        run_with(arguments, environment, |_| Vec::new())
+    }
+
+    #[test]
+    fn check_prints_every_problem_and_exits_with_2() {
+        let file = TempFile::holding("[server]\nlistn = 1\n[turn]\nqueue = -1\n");
+        let path = file.path();
+        let (code, out, err) = run(&["check", "--config", path], Environment::default());
+        assert_eq!((code, out.as_str()), (2, ""));
+        let expected = format!(
+            "{path}:2: server.listn: unknown key; did you mean listen?\n\
+             {path}:4: turn.queue: must be an integer from 0 to 1000000000, not -1\n"
+        );
+        assert_eq!(err, expected);
+    }
+
+    #[test]
+    fn check_prints_one_line_when_all_is_well() {
+        let file = TempFile::holding("[[models]]\nname = \"a\"\nbackend = \"x\"\n");
+        let environment = Environment::from([("OUTCROP_CONFIG", file.path())]);
+        let expected =
+            format!("{} is in order: 1 model, 0 keys, listening on 127.0.0.1:8000\n", file.path());
+        assert_eq!(run(&["check"], environment), (0, expected, String::new()));
+    }
+
+    #[test]
+    fn check_asks_others_and_looks_for_an_open_door() {
+        let text = "[server]\nlisten = \"0.0.0.0:1\"\n[[models]]\nname = \"a\"\nbackend = \"x\"\n";
+        let file = TempFile::holding(text);
+        let extra =
+            |config: &Config| vec![Problem::in_model(&config.models[0], "agent_id", "is missing")];
+        let arguments = ["check", "--config", file.path()];
+        let (code, _, err) = run_with(&arguments, Environment::default(), extra);
+        assert_eq!(code, EXIT_WRONG);
+        assert!(err.contains(":2: server.listen: 0.0.0.0:1 is reachable from elsewhere"), "{err}");
+        assert!(err.contains(":3: models[a].agent_id: is missing\n"), "{err}");
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_exist() {
+        let (code, _, err) =
+            run(&["show", "--config", "/no/such/outcrop.toml"], Environment::default());
+        assert_eq!(code, EXIT_WRONG);
+        assert!(err.starts_with("/no/such/outcrop.toml: cannot be read: "), "{err}");
+    }
+
+    #[test]
+    fn show_prints_toml_and_what_region_the_environment_gives() {
+        let file = TempFile::holding("[turn]\nqueue = 3\n");
+        let environment = Environment::from([("AWS_DEFAULT_REGION", "eu-central-1")]);
+        let (code, out, err) = run(&["show", "--config", file.path()], environment);
+        assert_eq!((code, err.as_str()), (EXIT_OK, ""));
+        let shown: toml::Table = out.parse().unwrap();
+        assert_eq!(shown["turn"]["queue"].as_integer(), Some(3));
+        assert!(out.contains("# AWS_DEFAULT_REGION is \"eu-central-1\""), "{out}");
+    }
+
+    #[test]
+    fn a_key_is_printed_beside_a_table_that_holds_its_hash() {
+        let (code, out, err) = run(&["set", "key", "--tenant", "acme"], Environment::default());
+        assert_eq!(code, EXIT_OK);
+        let key = err.trim_end().rsplit(' ').next().unwrap();
+        assert!(key.starts_with("oc_") && key.len() == 67, "{key}");
+        let file = TempFile::holding(&out);
+        let loaded = load_found(Some(&file.0), Environment::default()).unwrap();
+        assert_eq!(loaded.config.keys[0].tenant.as_str(), "acme");
+        assert_eq!(loaded.config.keys[0].hash, secret::hash_key(key));
+    }
+}

@@ -1,0 +1,294 @@
+//! Every setting, once: its name, its kind and its place in [`Config`].
+//!
+//! The lists below are walked by whoever deals with settings by name: the reader fills the
+//! places, the writer prints them, and [`names`] lists what is known. So what is known, what is
+//! read and what is shown cannot differ. Each list takes its struct apart to the last field: a
+//! field that is added there does not compile until it is named here.
+
+use super::kind::{Count, Flag, Id, Kind, List, Maybe, Named, Positive, Seconds, TextTable};
+use super::text::{Address, Clear, KeyHash, Level, Text};
+use super::{
+    Aws, Config, Emulator, Key, Limits, Log, LogFormat, Model, Routing, Secret, Server, Session,
+    Turn,
+};
+use crate::turn::{DisconnectPolicy, ModelName, TenantId, TurnPolicy};
+
+/// Request heads: hyper takes no limit below 8 KiB, and keeps what it reads in memory.
+const HEADER_BYTES: Count = Count(8 << 10..=16 << 20);
+/// Bodies are held in memory: up to a gibibyte.
+const BODY_BYTES: Count = Count(1..=1 << 30);
+/// Attempts beyond ten only add to an upstream's trouble.
+const RETRIES: Count = Count(0..=10);
+
+/// Whoever walks the settings.
+pub(super) trait Fields {
+    /// The settings that follow are of this section; the one before is done.
+    fn section(&mut self, name: &'static str);
+
+    /// A setting of the current section or table.
+    fn field<K: Kind>(&mut self, name: &'static str, kind: &K, value: &mut K::Value);
+
+    /// A setting that has no default.
+    fn required<K: Kind>(&mut self, name: &'static str, kind: &K, value: &mut K::Value);
+}
+
+/// One `[[keys]]` table as it is written: its hash, or the key itself.
+pub(super) struct KeyTable {
+    /// All but the hash.
+    pub(super) key: Key,
+    pub(super) hash: Option<[u8; 32]>,
+    pub(super) clear: Option<Secret>,
+}
+
+impl KeyTable {
+    /// A table for such a key, whose hash is not known yet.
+    pub(super) fn new(tenant: TenantId) -> Self {
+        Self { key: Key::new(tenant, [0; 32]), hash: None, clear: None }
+    }
+}
+
+/// The name of one setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) section: &'static str,
+    pub(super) field: &'static str,
+}
+
+impl Name {
+    /// As messages and [`Flag`](super::Flag)s spell it.
+    pub(super) fn path(self) -> String {
+        format!("{}.{}", self.section, self.field)
+    }
+
+    /// The variable that sets it.
+    pub(super) fn variable(self) -> String {
+        format!("OUTCROP_{}__{}", self.section, self.field).to_ascii_uppercase()
+    }
+}
+
+/// The names of all settings outside of `[[models]]` and `[[keys]]`.
+pub(super) fn names() -> Vec<Name> {
+    let mut names = Names::default();
+    sections(&mut names, &mut Config::default());
+    names.all
+}
+
+/// Takes down what it is shown.
+#[derive(Default)]
+pub(super) struct Names {
+    section: &'static str,
+    pub(super) all: Vec<Name>,
+}
+
+impl Fields for Names {
+    fn section(&mut self, name: &'static str) {
+        self.section = name;
+    }
+
+    fn field<K: Kind>(&mut self, name: &'static str, _kind: &K, _value: &mut K::Value) {
+        self.all.push(Name { section: self.section, field: name });
+    }
+
+    fn required<K: Kind>(&mut self, name: &'static str, kind: &K, value: &mut K::Value) {
+        self.field(name, kind, value);
+    }
+}
+
+/// All sections; `[[models]]` and `[[keys]]` are walked table by table, by [`model`] and [`key`].
+pub(super) fn sections(fields: &mut impl Fields, config: &mut Config) {
+    let Config { server, session, turn, limits, aws, log, routing, models: _, keys: _, emulator } =
+        config;
+    server_section(fields, server);
+    session_section(fields, session);
+    turn_section(fields, turn);
+    limits_section(fields, limits);
+    aws_section(fields, aws);
+    log_section(fields, log);
+    routing_section(fields, routing);
+    emulator_section(fields, emulator);
+}
+
+fn server_section(fields: &mut impl Fields, server: &mut Server) {
+    let Server {
+        listen,
+        insecure_no_auth,
+        allowed_origins,
+        body_limit_bytes,
+        body_timeout,
+        header_limit_bytes,
+        header_timeout,
+        idle_timeout,
+        write_timeout,
+        max_connections,
+        keep_alive,
+        drain,
+        health_account,
+    } = server;
+    fields.section("server");
+    fields.field("listen", &Address, listen);
+    fields.field("insecure_no_auth", &Flag, insecure_no_auth);
+    fields.field("allowed_origins", &List(Text::ORIGIN), allowed_origins);
+    fields.field("body_limit_bytes", &BODY_BYTES, body_limit_bytes);
+    fields.field("body_timeout_seconds", &Seconds::SOME, body_timeout);
+    fields.field("header_limit_bytes", &HEADER_BYTES, header_limit_bytes);
+    fields.field("header_timeout_seconds", &Seconds::SOME, header_timeout);
+    fields.field("idle_timeout_seconds", &Seconds::SOME, idle_timeout);
+    fields.field("write_timeout_seconds", &Seconds::SOME, write_timeout);
+    fields.field("max_connections", &Count::SOME, max_connections);
+    fields.field("keep_alive_seconds", &Seconds::SOME, keep_alive);
+    fields.field("drain_seconds", &Seconds::ANY, drain);
+    fields.field("health_account", &Flag, health_account);
+}
+
+fn session_section(fields: &mut impl Fields, session: &mut Session) {
+    let Session {
+        resident,
+        expire,
+        max_per_tenant,
+        max_resident,
+        history_bytes,
+        history_messages,
+        match_transcripts,
+    } = session;
+    fields.section("session");
+    fields.field("resident_seconds", &Seconds::SOME, resident);
+    fields.field("expire_seconds", &Seconds::SOME, expire);
+    fields.field("max_per_tenant", &Count::SOME, max_per_tenant);
+    fields.field("max_resident", &Count::SOME, max_resident);
+    fields.field("history_bytes", &Count::BYTES, history_bytes);
+    fields.field("history_messages", &Count::SOME, history_messages);
+    fields.field("match_transcripts", &Flag, match_transcripts);
+}
+
+fn turn_section(fields: &mut impl Fields, turn: &mut Turn) {
+    let Turn {
+        queue,
+        queue_wait,
+        max_in_flight,
+        max_detached,
+        connect_timeout,
+        first_event_timeout,
+        stall_timeout,
+        total_timeout,
+        output_bytes,
+        retries,
+        retry_delay,
+        resume,
+    } = turn;
+    fields.section("turn");
+    fields.field("queue", &Count::ANY, queue);
+    fields.field("queue_wait_seconds", &Seconds::SOME, queue_wait);
+    fields.field("max_in_flight", &Count::SOME, max_in_flight);
+    fields.field("max_detached", &Count::ANY, max_detached);
+    fields.field("connect_timeout_seconds", &Seconds::SOME, connect_timeout);
+    fields.field("first_event_timeout_seconds", &Seconds::SOME, first_event_timeout);
+    fields.field("stall_timeout_seconds", &Seconds::SOME, stall_timeout);
+    fields.field("total_timeout_seconds", &Seconds::SOME, total_timeout);
+    fields.field("output_bytes", &Count::BYTES, output_bytes);
+    fields.field("retries", &RETRIES, retries);
+    fields.field("retry_delay_seconds", &Seconds::ANY, retry_delay);
+    fields.field("resume_seconds", &Seconds::ANY, resume);
+}
+
+fn limits_section(fields: &mut impl Fields, limits: &mut Limits) {
+    let Limits { requests_per_minute } = limits;
+    fields.section("limits");
+    fields.field("requests_per_minute", &Maybe(Positive), requests_per_minute);
+}
+
+fn aws_section(fields: &mut impl Fields, aws: &mut Aws) {
+    let Aws { region, endpoint_url } = aws;
+    fields.section("aws");
+    fields.field("region", &Maybe(Text::SOME), region);
+    fields.field("endpoint_url", &Maybe(Text::URL), endpoint_url);
+}
+
+fn log_section(fields: &mut impl Fields, log: &mut Log) {
+    let Log { level, format } = log;
+    fields.section("log");
+    fields.field("level", &Level, level);
+    fields.field("format", &Named(LogFormat::NAMES), format);
+}
+
+fn routing_section(fields: &mut impl Fields, routing: &mut Routing) {
+    let Routing { default, allow_direct, debug_traces } = routing;
+    fields.section("routing");
+    fields.field("default", &Maybe(Id::<ModelName>::new()), default);
+    fields.field("allow_direct", &Maybe(Flag), allow_direct);
+    fields.field("debug_traces", &Flag, debug_traces);
+}
+
+fn emulator_section(fields: &mut impl Fields, emulator: &mut Emulator) {
+    let Emulator { listen, idle_session_ttl, first_token_delay, chunk_delay, fault, account } =
+        emulator;
+    fields.section("emulator");
+    fields.field("listen", &Address, listen);
+    fields.field("idle_session_ttl_seconds", &Seconds::SOME, idle_session_ttl);
+    fields.field("first_token_delay_seconds", &Seconds::ANY, first_token_delay);
+    fields.field("chunk_delay_seconds", &Seconds::ANY, chunk_delay);
+    fields.field("fault", &Maybe(Text::SOME), fault);
+    fields.field("account", &Text::ACCOUNT, account);
+}
+
+/// One `[[models]]` table.
+pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
+    let Model {
+        name,
+        backend,
+        turn_policy,
+        disconnect_policy,
+        keep_alive,
+        session_per_key,
+        first_event_timeout,
+        stall_timeout,
+        region,
+        endpoint_url,
+        agent_id,
+        agent_alias_id,
+        idle_session_ttl,
+        stream,
+        traces,
+        guardrail_interval,
+        system_prompt_attribute,
+        caller_attribute,
+        caller_fields,
+        session_attributes,
+        metadata_attributes,
+        lines: _,
+    } = model;
+    fields.required("name", &Id::<ModelName>::new(), name);
+    fields.required("backend", &Text::SOME, backend);
+    fields.field("turn_policy", &Named(TurnPolicy::NAMES), turn_policy);
+    fields.field("disconnect_policy", &Named(DisconnectPolicy::NAMES), disconnect_policy);
+    fields.field("keep_alive_seconds", &Maybe(Seconds::SOME), keep_alive);
+    fields.field("session_per_key", &Flag, session_per_key);
+    fields.field("first_event_timeout_seconds", &Maybe(Seconds::SOME), first_event_timeout);
+    fields.field("stall_timeout_seconds", &Maybe(Seconds::SOME), stall_timeout);
+    fields.field("region", &Maybe(Text::SOME), region);
+    fields.field("endpoint_url", &Maybe(Text::URL), endpoint_url);
+    fields.field("agent_id", &Maybe(Text::SOME), agent_id);
+    fields.field("agent_alias_id", &Maybe(Text::SOME), agent_alias_id);
+    fields.field("idle_session_ttl_seconds", &Seconds::SOME, idle_session_ttl);
+    fields.field("stream", &Flag, stream);
+    fields.field("traces", &Flag, traces);
+    fields.field("guardrail_interval", &Maybe(Positive), guardrail_interval);
+    fields.field("system_prompt_attribute", &Maybe(Text::SOME), system_prompt_attribute);
+    fields.field("caller_attribute", &Text::ANY, caller_attribute);
+    fields.field("caller_fields", &List(Text::DOTTED_PATH), caller_fields);
+    fields.field("session_attributes", &TextTable, session_attributes);
+    fields.field("metadata_attributes", &Flag, metadata_attributes);
+}
+
+/// One `[[keys]]` table.
+pub(super) fn key(fields: &mut impl Fields, table: &mut KeyTable) {
+    let KeyTable { key, hash, clear } = table;
+    let Key { tenant, hash: _, requests_per_minute, tokens_per_minute, concurrent_turns, models } =
+        key;
+    fields.required("tenant", &Id::<TenantId>::new(), tenant);
+    fields.field("hash", &Maybe(KeyHash), hash);
+    fields.field("key", &Maybe(Clear), clear);
+    fields.field("requests_per_minute", &Maybe(Positive), requests_per_minute);
+    fields.field("tokens_per_minute", &Maybe(Positive), tokens_per_minute);
+    fields.field("concurrent_turns", &Maybe(Positive), concurrent_turns);
+    fields.field("models", &Maybe(List(Id::<ModelName>::new())), models);
+}
