@@ -60,7 +60,7 @@ impl Routes {
             named.insert(model.name.clone(), route);
         }
         let routing = &deps.config.routing;
-        let allow_direct = routing.allow_direct.unwrap_or(named.is_empty());
+        let allow_direct = deps.config.allows_direct();
         Ok(Self { named, order, default: routing.default.clone(), allow_direct, deps })
     }
 
@@ -84,10 +84,13 @@ impl Routes {
         self.order.iter().filter_map(|name| self.named.get(name))
     }
 
-    /// Whether this is a name of the configuration.
+    /// The route of just this name, configured or direct, without falling back to another.
     #[must_use]
-    pub fn is_configured(&self, name: &ModelName) -> bool {
-        self.named.contains_key(name)
+    pub fn exactly(&self, name: &ModelName) -> Option<Arc<Route>> {
+        if let Some(route) = self.named.get(name) {
+            return Some(Arc::clone(route));
+        }
+        self.direct(name).ok().flatten().map(Arc::new)
     }
 
     fn direct(&self, name: &ModelName) -> Result<Option<Route>, Failure> {

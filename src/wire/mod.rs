@@ -51,7 +51,7 @@ pub trait WireFormat: Sync {
 }
 
 /// Writes one turn down, event by event.
-pub trait Encoder: Send {
+pub trait Encoder: Send + Sync {
     /// Writes what comes before the first event. Called once, unless the stream is resumed.
     fn open(&mut self, out: &mut BytesMut);
 

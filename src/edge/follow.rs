@@ -1,0 +1,160 @@
+//! A turn's log as a response body.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, stream};
+use tokio::time::Sleep;
+
+use crate::metrics::TurnMetrics;
+use crate::session::TurnReader;
+use crate::turn::{Failure, TurnEvent};
+use crate::wire::Encoder;
+
+/// Where the time to the first token is measured.
+#[derive(Debug)]
+pub(super) struct FirstToken {
+    pub(super) metrics: Arc<TurnMetrics>,
+    pub(super) received: Instant,
+}
+
+impl FirstToken {
+    /// The first text goes to the client now.
+    pub(super) fn record(self, reader: &TurnReader) {
+        let elapsed = self.received.elapsed();
+        self.metrics.first_token(elapsed);
+        let timing = reader.timing();
+        if let (Some(called), Some(first)) = (timing.called, timing.first_event) {
+            self.metrics.overhead(elapsed.saturating_sub(first - called));
+        }
+    }
+}
+
+/// Reads a turn's log and writes it down for one client.
+///
+/// What is ready together leaves in one piece; when nothing was ready for a while, a sign of
+/// life does.
+pub(super) struct Follow {
+    reader: TurnReader,
+    encoder: Box<dyn Encoder>,
+    events: Vec<TurnEvent>,
+    out: BytesMut,
+    keep_alive: Duration,
+    quiet_since: Instant,
+    timer: Pin<Box<Sleep>>,
+    first_token: Option<FirstToken>,
+    /// Events read while waiting for the first visible one, and the number of the first.
+    held: Option<u64>,
+}
+
+impl Follow {
+    pub(super) fn new(
+        reader: TurnReader,
+        encoder: Box<dyn Encoder>,
+        keep_alive: Duration,
+    ) -> Box<Self> {
+        Box::new(Self {
+            reader,
+            encoder,
+            events: Vec::new(),
+            out: BytesMut::new(),
+            keep_alive,
+            quiet_since: Instant::now(),
+            timer: Box::pin(tokio::time::sleep(keep_alive)),
+            first_token: None,
+            held: None,
+        })
+    }
+
+    pub(super) fn reader(&self) -> &TurnReader {
+        &self.reader
+    }
+
+    /// Measures the time to the first token.
+    pub(super) fn measure(&mut self, first_token: FirstToken) {
+        self.first_token = Some(first_token);
+    }
+
+    /// Waits for the first visible event, but no longer than clients bear silence.
+    ///
+    /// # Errors
+    /// The turn's failure, if that is its first visible event.
+    pub(super) async fn wait_for_first(&mut self) -> Result<(), Failure> {
+        loop {
+            let first = tokio::select! {
+                biased;
+                first = self.reader.read(&mut self.events) => first,
+                () = &mut self.timer => return Ok(()),
+            };
+            if first.is_none() {
+                return Ok(());
+            }
+            self.held = self.held.or(first);
+            match self.events.iter().find(|event| event.is_visible()) {
+                Some(TurnEvent::Failed(failure)) => return Err(failure.clone()),
+                Some(_) => return Ok(()),
+                None => {}
+            }
+        }
+    }
+
+    /// Writes what comes before the first event.
+    pub(super) fn open(&mut self) {
+        self.encoder.open(&mut self.out);
+    }
+
+    /// The response body: ends with the turn; dropping it leaves the turn.
+    pub(super) fn into_stream(
+        self: Box<Self>,
+    ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static {
+        stream::unfold(self, |mut follow| async move {
+            let piece = follow.next().await?;
+            Some((Ok(piece), follow))
+        })
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(first) = self.held.take() {
+                self.encode(first);
+            }
+            if !self.out.is_empty() {
+                self.quiet_since = Instant::now();
+                return Some(self.out.split().freeze());
+            }
+            tokio::select! {
+                biased;
+                first = self.reader.read(&mut self.events) => self.held = Some(first?),
+                () = &mut self.timer => if let Some(sign) = self.sign_of_life() {
+                    return Some(sign);
+                },
+            }
+        }
+    }
+
+    fn encode(&mut self, first: u64) {
+        let has_text = self.events.iter().any(|event| matches!(event, TurnEvent::Text(_)));
+        if has_text && let Some(first_token) = self.first_token.take() {
+            first_token.record(&self.reader);
+        }
+        for (sequence, event) in (first..).zip(self.events.drain(..)) {
+            self.encoder.event(sequence, &event, &mut self.out);
+        }
+    }
+
+    /// The timer is set anew only when it rings, not with every piece.
+    fn sign_of_life(&mut self) -> Option<Bytes> {
+        let now = Instant::now();
+        let quiet = now - self.quiet_since;
+        let is_due = quiet >= self.keep_alive;
+        if is_due {
+            self.quiet_since = now;
+        }
+        let wait = self.keep_alive.saturating_sub(now - self.quiet_since);
+        self.timer.as_mut().reset(tokio::time::Instant::now() + wait);
+        is_due.then(|| Bytes::from_static(self.encoder.keep_alive()))
+    }
+}

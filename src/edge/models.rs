@@ -1,0 +1,56 @@
+//! The models there are.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use warp::reply::Response;
+
+use crate::backend::Route;
+use crate::turn::{Failure, FailureKind, ModelName};
+
+use super::request::Incoming;
+use super::{Edge, reply};
+
+impl Edge {
+    /// `GET /v1/models`: those of the configuration that the key may use, without asking
+    /// upstream.
+    pub(super) fn models(&self, incoming: &Incoming) -> Result<Response, Failure> {
+        let caller = self.gate.identify(&incoming.headers)?;
+        let usable = self.routes.configured().filter(|route| caller.may_use(&route.model.name).is_ok());
+        let data: Vec<_> = usable.map(|route| model(&route.model.name, route)).collect();
+        Ok(reply::json(StatusCode::OK, &json!({ "object": "list", "data": data })))
+    }
+
+    /// `GET /v1/models/{id}`.
+    pub(super) fn model(&self, incoming: &Incoming) -> Result<Response, Failure> {
+        let caller = self.gate.identify(&incoming.headers)?;
+        let asked = incoming.captured.as_deref().unwrap_or_default();
+        let name: ModelName = asked.parse().map_err(|_| unknown())?;
+        let route = self.routes.exactly(&name).ok_or_else(unknown)?;
+        caller.may_use(&name).map_err(|_| unknown())?;
+        Ok(reply::json(StatusCode::OK, &model(&name, &route)))
+    }
+}
+
+fn unknown() -> Failure {
+    Failure::new(
+        FailureKind::ModelNotFound,
+        "this model does not exist; GET /v1/models lists those that do",
+    )
+    .at("model")
+}
+
+fn model(name: &ModelName, route: &Route) -> Value {
+    json!({
+        "id": name.as_str(),
+        "object": "model",
+        "created": epoch_seconds(SystemTime::now()),
+        "owned_by": route.kind,
+    })
+}
+
+/// Seconds since 1970, as OpenAI's formats count.
+pub(super) fn epoch_seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

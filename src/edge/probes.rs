@@ -1,0 +1,107 @@
+//! What operators and their machines ask: is it well, is it ready, what is it, how does it go?
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::HeaderValue;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use warp::reply::Response;
+
+use crate::metrics;
+use crate::turn::Failure;
+
+use super::{Edge, reply};
+
+impl Edge {
+    /// `GET /health`: what was last learnt; never asks AWS, so never is slow.
+    pub(super) fn health(&self) -> Response {
+        let known = self.aws.health();
+        let error = known.as_ref().and_then(|health| health.error);
+        let client = match (&known, error) {
+            (None, _) => "initializing",
+            (Some(_), None) => "initialized",
+            (Some(_), Some(_)) => "not initialized",
+        };
+        let mut details = Map::new();
+        details.insert("bedrock_client".to_owned(), client.into());
+        if self.config.server.health_account {
+            details.insert("aws_region".to_owned(), self.aws.region().into());
+            let account = known.as_ref().and_then(|health| health.account.clone());
+            details.insert("aws_account".to_owned(), account.map_or(Value::Null, Value::from));
+        }
+        if let Some(error) = error {
+            details.insert("error".to_owned(), error.into());
+        }
+        let (status, word) = match error {
+            None => (StatusCode::OK, "healthy"),
+            Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+        };
+        let body = json!({
+            "status": word,
+            "service": "outcrop",
+            "version": env!("CARGO_PKG_VERSION"),
+            "timestamp": timestamp(),
+            "details": details,
+        });
+        reply::json(status, &body)
+    }
+
+    /// `GET /readyz`: whether new turns are taken.
+    pub(super) fn ready(&self) -> Response {
+        if self.sessions.is_draining() {
+            let body = json!({ "status": "draining" });
+            return reply::json(StatusCode::SERVICE_UNAVAILABLE, &body);
+        }
+        reply::json(StatusCode::OK, &json!({ "status": "ready" }))
+    }
+
+    /// `GET /metrics`, in Prometheus' text format.
+    pub(super) async fn metrics_page(&self) -> Result<Response, Failure> {
+        let metrics = Arc::clone(&self.metrics);
+        // Rendering reads /proc and must not hold up a stream.
+        let page = tokio::task::spawn_blocking(move || metrics.render()).await;
+        let page = page.map_err(|_| Failure::internal())?;
+        let text = HeaderValue::from_static(metrics::CONTENT_TYPE);
+        Ok(reply::bytes(StatusCode::OK, text, Bytes::from(page)))
+    }
+}
+
+/// `GET /livez`: the process answers.
+pub(super) fn live() -> Response {
+    reply::json(StatusCode::OK, &json!({ "status": "alive" }))
+}
+
+/// `GET /`: what this is.
+pub(super) fn info() -> Response {
+    let body = json!({
+        "service": "outcrop",
+        "version": env!("CARGO_PKG_VERSION"),
+        "description": env!("CARGO_PKG_DESCRIPTION"),
+        "endpoints": {
+            "chat_completions": "POST /v1/chat/completions",
+            "voice_chat_completions": "POST /api/chat/completions",
+            "agent_stream": "POST /api/agent/stream",
+            "models": "GET /v1/models",
+            "sessions": "GET /v1/sessions",
+            "session": "GET, DELETE /v1/sessions/{id}",
+            "interrupt": "POST /v1/sessions/{id}/interrupt",
+            "events": "GET /v1/sessions/{id}/events",
+            "health": "GET /health",
+            "live": "GET /livez",
+            "ready": "GET /readyz",
+            "metrics": "GET /metrics",
+        },
+    });
+    reply::json(StatusCode::OK, &body)
+}
+
+/// Now, to the millisecond, in UTC.
+fn timestamp() -> String {
+    let now = OffsetDateTime::from(SystemTime::now());
+    let whole = now.replace_millisecond(now.millisecond()).unwrap_or(now);
+    whole.format(&Rfc3339).unwrap_or_default()
+}

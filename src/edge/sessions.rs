@@ -1,0 +1,170 @@
+//! Sessions over HTTP: list, read, interrupt, follow, end.
+
+use bytes::Buf;
+use futures_util::Stream;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use warp::reply::Response;
+
+use crate::gate::Caller;
+use crate::session::Snapshot;
+use crate::turn::{Failure, FailureKind, Message, Part, SessionKey};
+use crate::wire::openai_chat::parse_event_id;
+
+use super::models::epoch_seconds;
+use super::request::{Incoming, read_body};
+use super::{CHAT, Edge, reply};
+
+/// Sessions listed at once, unless the request says otherwise.
+const LISTED: usize = 100;
+/// Sessions listed at once, whatever the request says.
+const MOST_LISTED: usize = 1_000;
+/// What a caller may say that was heard of an answer.
+const SPOKEN_BYTES: usize = 1 << 20;
+
+/// The body of an interrupt.
+#[derive(Debug, Default, Deserialize)]
+struct Order {
+    /// What of the answer was heard.
+    spoken: Option<String>,
+}
+
+impl Edge {
+    /// `GET /v1/sessions`: the tenant's own, the last active first.
+    pub(super) async fn sessions(&self, incoming: &Incoming) -> Result<Response, Failure> {
+        let caller = self.gate.identify(&incoming.headers)?;
+        let limit = match incoming.query("limit") {
+            None => LISTED,
+            Some(text) => text.parse().ok().filter(|n| (1..=MOST_LISTED).contains(n)).ok_or_else(
+                || Failure::bad_field("limit", format!("limit must be 1 to {MOST_LISTED}")),
+            )?,
+        };
+        let sessions = self.sessions.list(&caller.tenant, limit).await?;
+        let data: Vec<_> = sessions.iter().map(summary).collect();
+        Ok(reply::json(StatusCode::OK, &json!({ "object": "list", "data": data })))
+    }
+
+    /// `GET /v1/sessions/{id}`.
+    pub(super) async fn session(&self, incoming: &Incoming) -> Result<Response, Failure> {
+        let (_, key) = self.session_key(incoming)?;
+        let snapshot = self.sessions.read(&key).await?;
+        Ok(reply::json(StatusCode::OK, &whole(&snapshot)))
+    }
+
+    /// `DELETE /v1/sessions/{id}`.
+    pub(super) async fn end_session(&self, incoming: &Incoming) -> Result<Response, Failure> {
+        let (_, key) = self.session_key(incoming)?;
+        self.sessions.end(&key).await?;
+        let body = json!({ "id": key.id.as_str(), "object": "session.deleted", "deleted": true });
+        Ok(reply::json(StatusCode::OK, &body))
+    }
+
+    /// `POST /v1/sessions/{id}/interrupt`, with or without `{"spoken": …}`.
+    pub(super) async fn interrupt<S, B>(
+        &self,
+        incoming: &Incoming,
+        body: S,
+    ) -> Result<Response, Failure>
+    where
+        S: Stream<Item = Result<B, warp::Error>> + Send,
+        B: Buf + Send,
+    {
+        let (_, key) = self.session_key(incoming)?;
+        let body = read_body(&incoming.headers, body, &self.config.server).await?;
+        let order = if body.iter().all(u8::is_ascii_whitespace) {
+            Order::default()
+        } else {
+            serde_json::from_slice::<Order>(&body).map_err(|_| {
+                Failure::bad_field("spoken", "the body must be empty or {\"spoken\": \"…\"}")
+            })?
+        };
+        if order.spoken.as_ref().is_some_and(|spoken| spoken.len() > SPOKEN_BYTES) {
+            return Err(Failure::bad_field("spoken", "spoken is longer than any answer"));
+        }
+        let snapshot = self.sessions.interrupt(&key, order.spoken).await?;
+        Ok(reply::json(StatusCode::OK, &whole(&snapshot)))
+    }
+
+    /// `GET /v1/sessions/{id}/events`: the running turn, live, as OpenAI chat chunks.
+    pub(super) async fn events(&self, incoming: &Incoming) -> Result<Response, Failure> {
+        let (caller, key) = self.session_key(incoming)?;
+        let seen = incoming.header("last-event-id").and_then(parse_event_id);
+        if let Some((turn, after)) = seen {
+            return self.follow(incoming, CHAT, &caller, (&turn, Some(after)));
+        }
+        let snapshot = self.sessions.read(&key).await?;
+        let Some(turn) = snapshot.running else {
+            let message = "no turn of this session is running";
+            return Err(Failure::new(FailureKind::TurnNotFound, message));
+        };
+        self.follow(incoming, CHAT, &caller, (&turn, None))
+    }
+
+    fn session_key(&self, incoming: &Incoming) -> Result<(Caller, SessionKey), Failure> {
+        let caller = self.gate.identify(&incoming.headers)?;
+        let id = incoming.captured.as_deref().unwrap_or_default();
+        let id = id.parse().map_err(|_| {
+            Failure::new(FailureKind::SessionNotFound, "no session of this id exists")
+        })?;
+        let key = SessionKey { tenant: caller.tenant.clone(), id };
+        Ok((caller, key))
+    }
+}
+
+fn summary(snapshot: &Snapshot) -> Value {
+    let record = &snapshot.record;
+    json!({
+        "id": record.key.id.as_str(),
+        "object": "session",
+        "model": record.model.as_str(),
+        "state": snapshot.state,
+        "created_at": epoch_seconds(record.created_at),
+        "last_active_at": epoch_seconds(record.last_active),
+        "turns": record.turns,
+        "queued": snapshot.queued,
+    })
+}
+
+fn whole(snapshot: &Snapshot) -> Value {
+    let mut session = summary(snapshot);
+    let messages: Vec<_> = snapshot.record.messages.iter().map(|held| message(held)).collect();
+    session["messages"] = messages.into();
+    if let Some(turn) = &snapshot.running {
+        session["running_turn"] = turn.as_str().into();
+    }
+    session
+}
+
+fn message(message: &Message) -> Value {
+    let has_attachments =
+        message.parts.iter().any(|part| matches!(part, Part::Attachment { .. }));
+    let content = if has_attachments {
+        message.parts.iter().map(part).collect()
+    } else {
+        Value::from(message.plain_text())
+    };
+    let mut written = json!({
+        "role": message.role.as_str(),
+        "content": content,
+        "status": message.status.as_str(),
+    });
+    if !message.tool_calls.is_empty() {
+        let calls = message.tool_calls.iter().map(|call| {
+            let function = json!({ "name": call.name, "arguments": call.arguments });
+            json!({ "id": call.id, "type": "function", "function": function })
+        });
+        written["tool_calls"] = calls.collect();
+    }
+    if let Some(call) = &message.tool_call_id {
+        written["tool_call_id"] = call.as_str().into();
+    }
+    written
+}
+
+fn part(part: &Part) -> Value {
+    match part {
+        Part::Text(text) => json!({ "type": "text", "text": text }),
+        Part::Attachment { value, .. } => (**value).clone(),
+    }
+}

@@ -1,0 +1,316 @@
+//! A turn over HTTP: from the request to the first event, and on as a stream or whole.
+//!
+//! The status waits for the turn's first visible event, so that a failure before it is an HTTP
+//! status and not an apology within a 200. When that event lets itself be waited for longer than
+//! the keep-alive interval, the stream is opened without it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Buf;
+use futures_util::Stream;
+use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use warp::reply::Response;
+
+use crate::backend::Route;
+use crate::gate::{self, Admission, Caller};
+use crate::metrics;
+use crate::session::{Origin, Submission, TurnReader};
+use crate::turn::request::{DisconnectPolicy, named};
+use crate::turn::{Failure, TurnEvent, TurnId, TurnPolicy};
+use crate::wire::openai_chat::parse_event_id;
+use crate::wire::{Asked, Defaults, Head, Options, WireFormat, caller};
+
+use super::follow::{FirstToken, Follow};
+use super::request::{Incoming, read_body};
+use super::{Edge, reply};
+
+/// A turn that runs, and how its client wants to hear of it.
+struct Begun {
+    reader: TurnReader,
+    head: Head,
+    options: Options,
+    keep_alive: Duration,
+    route: Arc<Route>,
+}
+
+impl Edge {
+    /// Takes a turn, runs it and answers in a format.
+    pub(super) async fn turn<S, B>(
+        &self,
+        incoming: &Incoming,
+        body: S,
+        format: &'static dyn WireFormat,
+        defaults: Defaults,
+    ) -> Response
+    where
+        S: Stream<Item = Result<B, warp::Error>> + Send,
+        B: Buf + Send,
+    {
+        if incoming.header("last-event-id").is_some() {
+            return self.resume(incoming, format);
+        }
+        let (caller, admission) = match self.admit(incoming) {
+            Ok(admitted) => admitted,
+            Err(refused) => return refused.write(format),
+        };
+        let allowance = admission.allowance;
+        let answered = self.run(incoming, body, format, defaults, (caller, admission)).await;
+        let mut response = match answered {
+            Ok(response) => response,
+            Err(failure) => reply::failure_as(&failure, format.refusal(&failure)),
+        };
+        let headers = response.headers_mut();
+        if let Some(allowance) = allowance {
+            allowance.write(headers);
+        }
+        put_number(headers, "openai-processing-ms", incoming.received.elapsed().as_millis());
+        response
+    }
+
+    fn admit(&self, incoming: &Incoming) -> Result<(Caller, Admission), Refusal> {
+        let caller = self.gate.identify(&incoming.headers).map_err(Refusal::Failed)?;
+        let admission = self.gate.admit(&caller).map_err(|refused| {
+            self.metrics.rate_limited(limit_label(refused.limit));
+            Refusal::Limited(refused)
+        })?;
+        Ok((caller, admission))
+    }
+
+    async fn run<S, B>(
+        &self,
+        incoming: &Incoming,
+        body: S,
+        format: &'static dyn WireFormat,
+        defaults: Defaults,
+        (caller, admission): (Caller, Admission),
+    ) -> Result<Response, Failure>
+    where
+        S: Stream<Item = Result<B, warp::Error>> + Send,
+        B: Buf + Send,
+    {
+        let body = read_body(&incoming.headers, body, &self.config.server).await?;
+        let mut asked = format.decode(&body, &defaults)?;
+        heed_headers(&incoming.headers, &mut asked)?;
+        let route = self.routes.find(asked.request.model.as_ref())?;
+        caller.may_use(&route.model.name)?;
+        asked.request.caller = caller::number(&body, &route.model.caller_fields);
+        drop(body);
+        let Asked { request, stream, options } = asked;
+        let submission = Submission {
+            tenant: caller.tenant,
+            route: Arc::clone(&route),
+            request,
+            request_id: incoming.id.clone(),
+            key_label: caller.label.to_string(),
+            received: incoming.received,
+            hold: Arc::new(admission),
+        };
+        let reader = self.sessions.submit(submission).await?;
+        let head = head_of(&reader, incoming);
+        let keep_alive = route.model.keep_alive.unwrap_or(self.config.server.keep_alive);
+        let begun = Begun { reader, head, options, keep_alive, route };
+        if stream {
+            begun.stream(format, incoming.received).await
+        } else {
+            begun.whole(format, incoming.received).await
+        }
+    }
+
+    /// Continues a stream that broke off, after the event that `Last-Event-ID` names.
+    pub(super) fn resume(&self, incoming: &Incoming, format: &'static dyn WireFormat) -> Response {
+        let resumed = self.resumed(incoming, format);
+        resumed.unwrap_or_else(|failure| reply::failure_as(&failure, format.refusal(&failure)))
+    }
+
+    fn resumed(
+        &self,
+        incoming: &Incoming,
+        format: &'static dyn WireFormat,
+    ) -> Result<Response, Failure> {
+        let caller = self.gate.identify(&incoming.headers)?;
+        let wanted = incoming.header("last-event-id").map(parse_event_id);
+        let Some(Some((turn, after))) = wanted else {
+            return Err(Failure::bad_field(
+                "Last-Event-ID",
+                "to resume a stream, send the id of the last event that came as Last-Event-ID; \
+                 to begin one, POST",
+            ));
+        };
+        self.follow(incoming, format, &caller, (&turn, Some(after)))
+    }
+
+    /// Follows a turn from its beginning, or after the event that the client saw last.
+    pub(super) fn follow(
+        &self,
+        incoming: &Incoming,
+        format: &'static dyn WireFormat,
+        caller: &Caller,
+        (turn, seen): (&TurnId, Option<u64>),
+    ) -> Result<Response, Failure> {
+        let reader = self.sessions.resume(&caller.tenant, turn, seen.unwrap_or(0))?;
+        let include_usage = incoming.query("include_usage").as_deref() == Some("true");
+        let options = Options { include_usage, ..Options::default() };
+        let head = head_of(&reader, incoming);
+        let mut encoder = format.encoder(head.clone(), options);
+        for event in reader.already_read() {
+            encoder.skip(&event);
+        }
+        let mut follow = Follow::new(reader, encoder, self.config.server.keep_alive);
+        if seen.is_none() {
+            follow.open();
+        }
+        let origin = follow.reader().origin();
+        Ok(stream_reply(format, &head, origin, follow))
+    }
+}
+
+impl Begun {
+    async fn stream(
+        self,
+        format: &'static dyn WireFormat,
+        received: Instant,
+    ) -> Result<Response, Failure> {
+        let Self { reader, head, options, keep_alive, route } = self;
+        let encoder = format.encoder(head.clone(), options);
+        let mut follow = Follow::new(reader, encoder, keep_alive);
+        follow.measure(FirstToken { metrics: Arc::clone(&route.metrics), received });
+        follow.wait_for_first().await?;
+        follow.open();
+        let origin = follow.reader().origin();
+        let mut response = stream_reply(format, &head, origin, follow);
+        let counted = if route.model.traces { "reported" } else { "estimated" };
+        response.headers_mut().insert("x-outcrop-usage", HeaderValue::from_static(counted));
+        Ok(response)
+    }
+
+    async fn whole(
+        self,
+        format: &'static dyn WireFormat,
+        received: Instant,
+    ) -> Result<Response, Failure> {
+        let Self { mut reader, head, options, route, .. } = self;
+        let first_token = FirstToken { metrics: Arc::clone(&route.metrics), received };
+        let mut first_token = Some(first_token);
+        let mut events = Vec::new();
+        while reader.read(&mut events).await.is_some() {
+            if events.iter().any(|event| matches!(event, TurnEvent::Text(_)))
+                && let Some(first_token) = first_token.take()
+            {
+                first_token.record(&reader);
+            }
+        }
+        if let Some(TurnEvent::Failed(failure)) = events.last() {
+            return Err(failure.clone());
+        }
+        let usage = events.iter().rev().find_map(|event| match event {
+            TurnEvent::Usage(usage) => Some(*usage),
+            _ => None,
+        });
+        let body = format.whole(&head, options, &events);
+        let json = HeaderValue::from_static("application/json");
+        let mut response = reply::bytes(StatusCode::OK, json, body);
+        if let Some(usage) = usage {
+            let counted = if usage.estimated { "estimated" } else { "reported" };
+            response.headers_mut().insert("x-outcrop-usage", HeaderValue::from_static(counted));
+        }
+        put_session(response.headers_mut(), &head, reader.origin());
+        Ok(response)
+    }
+}
+
+/// A refusal at the gate.
+enum Refusal {
+    Failed(Failure),
+    Limited(gate::Refused),
+}
+
+impl Refusal {
+    fn write(self, format: &'static dyn WireFormat) -> Response {
+        match self {
+            Self::Failed(failure) => reply::failure_as(&failure, format.refusal(&failure)),
+            Self::Limited(refused) => {
+                let failure = &refused.failure;
+                let mut response = reply::failure_as(failure, format.refusal(failure));
+                refused.write(response.headers_mut());
+                response
+            }
+        }
+    }
+}
+
+fn limit_label(limit: gate::Limit) -> metrics::Limit {
+    match limit {
+        gate::Limit::KeyRequests => metrics::Limit::KeyRequests,
+        gate::Limit::GlobalRequests => metrics::Limit::GlobalRequests,
+        gate::Limit::ConcurrentTurns => metrics::Limit::ConcurrentTurns,
+    }
+}
+
+/// Headers say what a body of a fixed dialect has no room for; they win over the body.
+fn heed_headers(headers: &HeaderMap, asked: &mut Asked) -> Result<(), Failure> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(id) = text("x-session-id") {
+        let id = id.parse().map_err(|bad: crate::turn::ids::BadId| {
+            Failure::bad_field("x-session-id", bad.to_string())
+        })?;
+        asked.request.hints.named = Some(id);
+    }
+    if let Some(name) = text("x-outcrop-turn-policy") {
+        let policy = named(TurnPolicy::NAMES, name);
+        asked.request.turn_policy = Some(policy.ok_or_else(|| {
+            Failure::bad_field("x-outcrop-turn-policy", "there are: queue, reject, interrupt")
+        })?);
+    }
+    if let Some(name) = text("x-outcrop-disconnect-policy") {
+        let policy = named(DisconnectPolicy::NAMES, name);
+        asked.request.disconnect_policy = Some(policy.ok_or_else(|| {
+            Failure::bad_field("x-outcrop-disconnect-policy", "there are: cancel, detach")
+        })?);
+    }
+    Ok(())
+}
+
+fn head_of(reader: &TurnReader, incoming: &Incoming) -> Head {
+    let meta = reader.meta();
+    Head {
+        turn: meta.turn.clone(),
+        session: meta.key.id.clone(),
+        request: incoming.id.clone(),
+        model: meta.model.clone(),
+        created: meta.created,
+        agent: meta.agent.clone(),
+    }
+}
+
+fn stream_reply(
+    format: &'static dyn WireFormat,
+    head: &Head,
+    origin: Option<Origin>,
+    follow: Box<Follow>,
+) -> Response {
+    let body = follow.into_stream();
+    let mut response = warp::Reply::into_response(warp::reply::stream(body));
+    let headers = response.headers_mut();
+    headers.insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static(format.stream_type()),
+    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    put_session(headers, head, origin);
+    response
+}
+
+fn put_session(headers: &mut HeaderMap, head: &Head, origin: Option<Origin>) {
+    reply::put(headers, HeaderName::from_static("x-session-id"), head.session.as_str());
+    reply::put(headers, HeaderName::from_static("x-outcrop-turn"), head.turn.as_str());
+    // A turn that still waits in the queue has a session that goes on.
+    let origin = origin.unwrap_or(Origin::Continued).as_str();
+    headers.insert("x-outcrop-session", HeaderValue::from_static(origin));
+}
+
+fn put_number(headers: &mut HeaderMap, name: &'static str, number: u128) {
+    headers.insert(name, u64::try_from(number).unwrap_or(u64::MAX).into());
+}
