@@ -1,4 +1,5 @@
 //! Outcrop: a session broker.
 
 pub mod config;
+pub mod emulator;
 pub mod turn;
