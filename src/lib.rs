@@ -4,6 +4,7 @@ pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod edge;
+pub mod emulator;
 pub mod gate;
 pub mod metrics;
 pub mod session;

@@ -1,0 +1,229 @@
+//! The built-in server that speaks the real AWS wire, for `demo`, for tests, and for users who
+//! develop without an AWS account.
+//!
+//! It serves `InvokeAgent` of `bedrock-agent-runtime` and `GetCallerIdentity` of STS, so that one
+//! `AWS_ENDPOINT_URL` does for everything. Requests must carry an `Authorization` header, but no
+//! signature is checked. A [demo agent](demo_agent) answers for every agent id but those that
+//! begin with `MISSING`, which do not exist; the access key `AKIADENIED` may do nothing.
+//!
+//! As on AWS, an unknown or expired session starts blank without an error, attributes given in
+//! `sessionAttributes` are kept, `conversationHistory` is taken up by a session without turns,
+//! and a second call at once on a session is a `ConflictException`. A call is part of its session
+//! from the moment that it is accepted, even if the client then hangs up.
+//!
+//! # Settings
+//! The configuration sets them for all calls, session attributes (or prompt session attributes,
+//! which go first) for some: `outcrop-emulator-first-token-ms`, `outcrop-emulator-chunk-ms`, and
+//! `outcrop-emulator-fault`.
+//!
+//! # Faults
+//! | fault | what happens |
+//! |---|---|
+//! | `none` | nothing; takes back a fault that was set before |
+//! | `throttle` | 429 `ThrottlingException` |
+//! | `access-denied` | 403 `AccessDeniedException` |
+//! | `access-denied-streaming` | the same for want of `bedrock:InvokeModelWithResponseStream`, when the answer is to be streamed; other calls are answered |
+//! | `not-found` | 404 `ResourceNotFoundException` |
+//! | `validation` | 400 `ValidationException` |
+//! | `conflict` | 409 `ConflictException` |
+//! | `dependency` | 424 `DependencyFailedException` |
+//! | `quota` | 400 `ServiceQuotaExceededException` |
+//! | `model-not-ready` | 424 `ModelNotReadyException` |
+//! | `internal` | 500 `InternalServerException` |
+//! | `bad-gateway` | 502 `BadGatewayException` |
+//! | `503` | a plain 503, as from a load balancer |
+//! | `expired-token` | 403 `ExpiredTokenException` |
+//! | any of these with `:N` | only the first N calls of the session, as in `throttle:2` |
+//! | `stall-headers` | no answer at all |
+//! | `stall` | a head, then silence |
+//! | `stall:N` | silence after N chunks |
+//! | `cut:N` | the connection closes in the middle of a frame after N chunks |
+//! | `garbage:N` | a frame with a wrong checksum after N chunks |
+//! | `error-frame:N` | a frame of `:message-type: error` after N chunks |
+//! | `exception:NAME:N` | the exception NAME, in lower camel case, after N chunks |
+//! | `slow` | every byte is written on its own |
+//! | `empty` | no chunk, and a clean end |
+//! | `unknown-event` | events of a type that nobody knows among the chunks |
+//! | `thinking:MS` | a trace every 50 ms for MS before the first chunk; silence if traces were not asked for |
+//!
+//! An answer with fewer chunks than N breaks after its last one. A fault that is none of these is
+//! an error: at start in the configuration, a `ValidationException` in an attribute.
+//!
+//! # What it saw
+//! `GET /_emulator/state` tells the calls, how they ended, and the sessions, as JSON;
+//! `POST /_emulator/reset` forgets all that.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::config;
+
+mod behaviour;
+mod calls;
+mod demo_agent;
+mod facts;
+mod faults;
+mod frames;
+mod invoke_agent;
+mod refusal;
+mod request;
+mod routes;
+mod script;
+mod sessions;
+mod sts;
+mod traces;
+
+/// The header with the service's id for a request.
+const REQUEST_ID: &str = "x-amzn-requestid";
+/// Connections open at once; further ones wait in the kernel's backlog.
+const MAX_CONNECTIONS: usize = 20_000;
+/// Connections that the kernel holds ready; thousands may come in one burst.
+const BACKLOG: u32 = 4_096;
+/// How long a connection may take to send a request head, waiting for its next request counted
+/// in. Above the 90 seconds for which AWS SDKs keep idle connections, so that they close first.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long to wait when the machine cannot take a connection, for want of descriptors say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the emulator cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address wanted.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// `emulator.fault` is none that there is; the text says so.
+    #[error("emulator.fault: {0}")]
+    Fault(String),
+    /// `emulator.account` is not an account id.
+    #[error("emulator.account: an AWS account id has twelve digits, not {0:?}")]
+    Account(String),
+}
+
+/// An emulator that listens and does not answer yet.
+#[derive(Debug)]
+pub struct Emulator {
+    listener: TcpListener,
+    address: SocketAddr,
+    permits: Arc<Semaphore>,
+    emulated: Arc<Emulated>,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct Emulated {
+    sessions: Arc<sessions::Sessions>,
+    calls: Arc<calls::Calls>,
+    behaviour: behaviour::Behaviour,
+    account: String,
+}
+
+/// Takes the address, so that clients may connect from here on.
+///
+/// # Errors
+/// When the address cannot be listened on, or a setting is not valid.
+pub async fn bind(config: &config::Emulator) -> Result<Emulator, BindError> {
+    let behaviour = behaviour::Behaviour::configured(config)
+        .map_err(|error| BindError::Fault(error.to_string()))?;
+    let is_account =
+        config.account.len() == 12 && config.account.bytes().all(|b| b.is_ascii_digit());
+    if !is_account {
+        return Err(BindError::Account(config.account.clone()));
+    }
+    let address = config.listen;
+    let unheard = |source| BindError::Listen { address, source };
+    let listener = listen(address).map_err(unheard)?;
+    Ok(Emulator {
+        address: listener.local_addr().map_err(unheard)?,
+        listener,
+        permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        emulated: Arc::new(Emulated {
+            sessions: Arc::new(sessions::Sessions::new(config.idle_session_ttl)),
+            calls: Arc::default(),
+            behaviour,
+            account: config.account.clone(),
+        }),
+    })
+}
+
+impl Emulator {
+    /// Where it listens; the port is the real one where the configuration left it open.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until told to stop. Every connection ends with it, also when it is dropped.
+    pub async fn serve(self, stop: CancellationToken) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                (socket, permit) = self.next_connection() => {
+                    connections.spawn(converse(socket, permit, Arc::clone(&self.emulated)));
+                }
+                Some(ended) = connections.join_next() => {
+                    if let Err(error) = ended {
+                        warn!("a connection of the emulator failed: {error}");
+                    }
+                }
+            }
+        }
+        connections.shutdown().await;
+    }
+
+    async fn next_connection(&self) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+        // The semaphore is never closed, so there is always a permit in the end.
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+        loop {
+            match self.listener.accept().await {
+                Ok((socket, _)) => return (socket, permit),
+                Err(error) => {
+                    warn!("the emulator cannot accept a connection: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Serves one connection to its end; it holds its permit until then.
+async fn converse(
+    socket: TcpStream,
+    _permit: Option<OwnedSemaphorePermit>,
+    emulated: Arc<Emulated>,
+) {
+    // Chunks would come late otherwise; a socket that is gone already shows below.
+    let _ = socket.set_nodelay(true);
+    let service = service_fn(move |request| routes::answer(Arc::clone(&emulated), request));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(socket), service)
+        .await;
+    if let Err(error) = served {
+        debug!("a connection of the emulator broke off: {error}");
+    }
+}

@@ -1,0 +1,148 @@
+//! Which operation a request is for.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use serde::Serialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::refusal::Refusal;
+use super::script::AnswerBody;
+use super::sessions::SessionKey;
+use super::{Emulated, calls, invoke_agent, sts};
+
+/// The body of a reply: whole, or an answer in the making.
+pub(super) type Reply = Either<Full<Bytes>, AnswerBody>;
+
+/// What `GET /_emulator/state` shows.
+#[derive(Debug, Serialize)]
+struct State {
+    #[serde(flatten)]
+    activity: calls::Shown,
+    /// Most calls at once on any one session.
+    max_concurrent_per_session: u32,
+    sessions_total: usize,
+    /// The latest used first, and not all when they are many.
+    sessions: Vec<Value>,
+}
+
+/// Answers one request.
+pub(super) async fn answer(
+    emulated: Arc<Emulated>,
+    request: Request<Incoming>,
+) -> Result<Response<Reply>, Infallible> {
+    let reply = match (request.method(), request.uri().path()) {
+        (&Method::POST, "/") => sts::answer(&emulated, request).await,
+        (&Method::GET, "/_emulator/state") => state(&emulated),
+        (&Method::POST, "/_emulator/reset") => reset(&emulated),
+        (&Method::POST, path) => match invoked_session(path) {
+            Some(key) => return Ok(invoke_agent::invoke(&emulated, key, request).await),
+            None => Refusal::unknown_operation().response(request_id()),
+        },
+        _ => Refusal::unknown_operation().response(request_id()),
+    };
+    Ok(reply.map(Reply::Left))
+}
+
+/// A fresh `x-amzn-requestid`.
+pub(super) fn request_id() -> HeaderValue {
+    HeaderValue::try_from(Uuid::new_v4().hyphenated().to_string()).expect("a UUID is visible ASCII")
+}
+
+/// Decodes `%41` and the like; `None` when that cannot be done or gives no UTF-8.
+pub(super) fn percent_decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(text.into());
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        match (first, after) {
+            (b'%', [high, low, after @ ..]) => {
+                decoded.push((digit(*high)? << 4) | digit(*low)?);
+                rest = after;
+            }
+            (b'%', _) => return None,
+            _ => {
+                decoded.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(decoded).ok().map(Cow::Owned)
+}
+
+fn digit(letter: u8) -> Option<u8> {
+    char::from(letter).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+/// The session that a path of `InvokeAgent` names.
+fn invoked_session(path: &str) -> Option<SessionKey> {
+    let segments: Vec<&str> = path.split('/').collect();
+    let ["", "agents", agent, "agentAliases", alias, "sessions", session, "text"] = segments[..]
+    else {
+        return None;
+    };
+    // What cannot be decoded keeps its per cent sign, which no id may have.
+    let id = |segment: &str| percent_decoded(segment).unwrap_or(segment.into()).into_owned();
+    Some(SessionKey { agent: id(agent), alias: id(alias), session: id(session) })
+}
+
+fn state(emulated: &Emulated) -> Response<Full<Bytes>> {
+    let (sessions, sessions_total) = emulated.sessions.shown();
+    let shown = State {
+        activity: emulated.calls.shown(),
+        max_concurrent_per_session: emulated.sessions.peak(),
+        sessions_total,
+        sessions,
+    };
+    json_reply(&json!(shown))
+}
+
+fn reset(emulated: &Emulated) -> Response<Full<Bytes>> {
+    emulated.sessions.reset();
+    emulated.calls.reset();
+    json_reply(&json!({}))
+}
+
+fn json_reply(body: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_decoded_and_broken_ones_are_not() {
+        assert_eq!(percent_decoded("a%3Ab").unwrap(), "a:b");
+        assert_eq!(percent_decoded("%c3%A9").unwrap(), "é");
+        assert_eq!(percent_decoded("plain").unwrap(), "plain");
+        for broken in ["%", "%4", "%zz", "%ff", "%+1"] {
+            assert_eq!(percent_decoded(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn only_the_whole_path_of_the_operation_is_one() {
+        let key = invoked_session("/agents/A/agentAliases/B/sessions/c%3Ad/text").unwrap();
+        assert_eq!((&*key.agent, &*key.alias, &*key.session), ("A", "B", "c:d"));
+        for path in [
+            "/agents/A/agentAliases/B/sessions/c",
+            "/agents",
+            "/text",
+            "/agents/A/agentAliases/B/sessions/c/text/x",
+        ] {
+            assert_eq!(invoked_session(path), None, "{path}");
+        }
+    }
+}
