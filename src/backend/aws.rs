@@ -9,7 +9,9 @@ use arc_swap::ArcSwapOption;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_bedrockagentruntime::config::retry::RetryConfig;
 use aws_sdk_bedrockagentruntime::config::timeout::TimeoutConfig;
-use aws_sdk_bedrockagentruntime::config::{ProvideCredentials, StalledStreamProtectionConfig};
+use aws_sdk_bedrockagentruntime::config::{
+    Credentials, ProvideCredentials, SharedCredentialsProvider, StalledStreamProtectionConfig,
+};
 
 use crate::config::Config;
 
@@ -84,6 +86,21 @@ impl AwsClients {
         if shared.region().is_none() {
             shared = shared.into_builder().region(Region::from_static(DEFAULT_REGION)).build();
         }
+        Self { shared, agents: Mutex::default(), health: ArcSwapOption::empty() }
+    }
+
+    /// Clients for an emulator, without a look at the AWS environment.
+    #[must_use]
+    pub fn emulated(endpoint: &str) -> Self {
+        let credentials = Credentials::new("emulated", "emulated", None, None, "emulator");
+        let shared = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::from_static(DEFAULT_REGION))
+            .endpoint_url(endpoint)
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .retry_config(RetryConfig::disabled())
+            .build();
         Self { shared, agents: Mutex::default(), health: ArcSwapOption::empty() }
     }
 

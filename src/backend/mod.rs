@@ -18,6 +18,8 @@ use crate::turn::{
     Failure, FinishReason, Message, ModelName, TurnEvent, TurnRequest, UpstreamSessionId,
 };
 
+pub mod http;
+
 mod aws;
 mod bedrock_agent;
 mod retry;

@@ -1,3 +1,111 @@
 //! The command line: one file a verb.
 
+use std::fmt::Display;
+use std::future::Future;
+use std::io::{self, Write as _};
+
+use clap::{Parser, Subcommand};
+
+use crate::backend;
+use crate::config::{Config, Environment, Problem};
+
 pub mod config;
+
+mod broker;
+mod demo;
+mod emulate;
+mod logging;
+mod serve;
+mod signals;
+
+/// All went well.
+pub const EXIT_OK: u8 = 0;
+/// Something failed while running.
+pub const EXIT_FAILED: u8 = 1;
+/// The command or the configuration is wrong.
+pub const EXIT_WRONG: u8 = 2;
+
+/// A session broker: OpenAI-compatible clients hold live, server-side conversations with Amazon
+/// Bedrock
+#[derive(Debug, Parser)]
+#[command(name = "outcrop", version, arg_required_else_help = true, after_help = HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const HELP: &str = "\
+To see it work without an AWS account:   outcrop demo
+To serve an agent of yours:              AGENT_ID=… AGENT_ALIAS_ID=… outcrop serve
+To check a configuration:                outcrop config check --config outcrop.toml
+
+Every setting, its unit and default: docs/configuration.md";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve the configured models until told to stop (SIGTERM drains)
+    Serve(serve::Serve),
+    /// Run the emulator and the broker in one process and hold a conversation through both
+    Demo(demo::Demo),
+    /// Run the built-in upstream alone: it speaks the AWS wire, for tests and development
+    Emulate(emulate::Emulate),
+    /// Check, show or extend the configuration
+    #[command(subcommand)]
+    Config(config::ConfigVerb),
+}
+
+/// Runs a command and gives its exit code.
+#[must_use]
+pub fn run(cli: Cli, environment: Environment) -> u8 {
+    match cli.verb {
+        Verb::Serve(verb) => on_runtime(serve::run(verb, environment)),
+        Verb::Demo(verb) => on_runtime(demo::run(verb, environment)),
+        Verb::Emulate(verb) => on_runtime(emulate::run(verb, environment)),
+        Verb::Config(verb) => {
+            let (mut out, mut err) = (io::stdout(), io::stderr());
+            let mut output = config::Output { out: &mut out, err: &mut err };
+            let ran = verb.run(environment, wrong_models, &mut output);
+            // Whoever closed the pipe does not want the rest.
+            ran.unwrap_or(EXIT_FAILED)
+        }
+    }
+}
+
+/// Says what is wrong with the command or the configuration.
+pub fn refuse(what: &dyn Display) -> u8 {
+    complain(what);
+    EXIT_WRONG
+}
+
+/// What the backends find wrong with the models' settings.
+fn wrong_models(config: &Config) -> Vec<Problem> {
+    let mistakes = backend::check(config);
+    let problem = |(name, mistake): (_, backend::Mistake)| {
+        let model = config.model(&name)?;
+        Some(Problem::in_model(model, mistake.setting, mistake.message))
+    };
+    mistakes.into_iter().filter_map(problem).collect()
+}
+
+fn on_runtime(work: impl Future<Output = u8>) -> u8 {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => {
+            complain(&format_args!("the runtime could not be started: {error}"));
+            EXIT_FAILED
+        }
+    }
+}
+
+/// Prints a line for people; one that nobody takes is lost.
+fn say(line: &dyn Display) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}");
+    let _ = out.flush();
+}
+
+/// Prints a complaint; one that nobody takes is lost.
+fn complain(what: &dyn Display) {
+    let _ = writeln!(io::stderr(), "{}", what.to_string().trim_end());
+}

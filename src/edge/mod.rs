@@ -151,7 +151,9 @@ impl Edge {
         let origin = head.headers.get(http::header::ORIGIN).cloned();
         let received = head.received;
         let (name, mut response) = match routes::find(path) {
-            Some((route, captured)) => (route.name, self.on_route(route, captured, head, &id, body).await),
+            Some((route, captured)) => {
+                (route.name, self.on_route(route, captured, head, &id, body).await)
+            }
             None => ("other", reply::failure(&no_such_path())),
         };
         let status = response.status();

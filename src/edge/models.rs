@@ -17,7 +17,8 @@ impl Edge {
     /// upstream.
     pub(super) fn models(&self, incoming: &Incoming) -> Result<Response, Failure> {
         let caller = self.gate.identify(&incoming.headers)?;
-        let usable = self.routes.configured().filter(|route| caller.may_use(&route.model.name).is_ok());
+        let usable =
+            self.routes.configured().filter(|route| caller.may_use(&route.model.name).is_ok());
         let data: Vec<_> = usable.map(|route| model(&route.model.name, route)).collect();
         Ok(reply::json(StatusCode::OK, &json!({ "object": "list", "data": data })))
     }

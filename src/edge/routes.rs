@@ -182,11 +182,17 @@ mod tests {
     #[test]
     fn what_a_path_holds_is_decoded() {
         let (route, captured) = find("/v1/models/bedrock%2Fagent%2FA%2FB").unwrap();
-        assert_eq!((route.name, captured.as_deref()), ("/v1/models/{id}", Some("bedrock/agent/A/B")));
+        assert_eq!(
+            (route.name, captured.as_deref()),
+            ("/v1/models/{id}", Some("bedrock/agent/A/B"))
+        );
         let (_, captured) = find("/v1/models/bedrock/agent/A/B").unwrap();
         assert_eq!(captured.as_deref(), Some("bedrock/agent/A/B"));
         let (route, captured) = find("/v1/sessions/call-7/interrupt").unwrap();
-        assert_eq!((route.name, captured.as_deref()), ("/v1/sessions/{id}/interrupt", Some("call-7")));
+        assert_eq!(
+            (route.name, captured.as_deref()),
+            ("/v1/sessions/{id}/interrupt", Some("call-7"))
+        );
     }
 
     #[test]

@@ -36,9 +36,11 @@ impl Edge {
         let caller = self.gate.identify(&incoming.headers)?;
         let limit = match incoming.query("limit") {
             None => LISTED,
-            Some(text) => text.parse().ok().filter(|n| (1..=MOST_LISTED).contains(n)).ok_or_else(
-                || Failure::bad_field("limit", format!("limit must be 1 to {MOST_LISTED}")),
-            )?,
+            Some(text) => {
+                text.parse().ok().filter(|n| (1..=MOST_LISTED).contains(n)).ok_or_else(|| {
+                    Failure::bad_field("limit", format!("limit must be 1 to {MOST_LISTED}"))
+                })?
+            }
         };
         let sessions = self.sessions.list(&caller.tenant, limit).await?;
         let data: Vec<_> = sessions.iter().map(summary).collect();
@@ -137,8 +139,7 @@ fn whole(snapshot: &Snapshot) -> Value {
 }
 
 fn message(message: &Message) -> Value {
-    let has_attachments =
-        message.parts.iter().any(|part| matches!(part, Part::Attachment { .. }));
+    let has_attachments = message.parts.iter().any(|part| matches!(part, Part::Attachment { .. }));
     let content = if has_attachments {
         message.parts.iter().map(part).collect()
     } else {

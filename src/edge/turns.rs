@@ -293,10 +293,7 @@ fn stream_reply(
     let body = follow.into_stream();
     let mut response = warp::Reply::into_response(warp::reply::stream(body));
     let headers = response.headers_mut();
-    headers.insert(
-        http::header::CONTENT_TYPE,
-        HeaderValue::from_static(format.stream_type()),
-    );
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(format.stream_type()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     put_session(headers, head, origin);
