@@ -44,7 +44,8 @@ fn rendered() -> String {
     turn.ended(Outcome::Ok, moment);
     turn.tokens(&Usage { input_tokens: 1, output_tokens: 1, ..Usage::default() });
     drop((turn.in_flight(), metrics.turn_queued(), metrics.turn_detached()));
-    drop((metrics.session_resident(), metrics.connection_open()));
+    drop(metrics.session_resident());
+    metrics.connections_open_by(|| 1);
     metrics.session_started("loan");
     metrics.session_ended(EndReason::Ended);
     metrics.session_revived();

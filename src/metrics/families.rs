@@ -42,7 +42,7 @@ impl HttpFamilies {
             ),
             request_seconds: shelf.histograms(
                 "http_request_seconds",
-                "From a request's head to the last byte of its reply, streams included.",
+                "From a request's head to the head of its reply; streams go on after that.",
                 &["route"],
                 SECONDS,
             ),

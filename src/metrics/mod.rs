@@ -43,6 +43,7 @@ type TurnsByModel = HashMap<Box<str>, Arc<TurnMetrics>>;
 
 /// Reads a running total that somebody else keeps.
 type TotalReader = Box<dyn Fn() -> u64 + Send>;
+type CountReader = Box<dyn Fn() -> usize + Send>;
 
 /// Every series.
 pub struct Metrics {
@@ -53,6 +54,7 @@ pub struct Metrics {
     broker: BrokerFamilies,
     log_lines_dropped: IntCounter,
     dropped_so_far: Mutex<Option<TotalReader>>,
+    connections_now: Mutex<Option<CountReader>>,
     models: RwLock<HashSet<Box<str>>>,
     resolved: RwLock<HashMap<&'static str, TurnsByModel>>,
 }
@@ -79,6 +81,7 @@ impl Metrics {
                 "Log lines given up because they came faster than they could be written.",
             ),
             dropped_so_far: Mutex::new(None),
+            connections_now: Mutex::new(None),
             models: RwLock::default(),
             resolved: RwLock::default(),
             registry,
@@ -122,11 +125,19 @@ impl Metrics {
     #[must_use]
     pub fn render(&self) -> String {
         self.catch_up_with_the_log();
+        self.look_at_the_connections();
         let mut text = String::new();
         // Encoding fails on a family without a name or samples, which a registry never gathers.
         let encoded = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text);
         debug_assert!(encoded.is_ok(), "{encoded:?}");
         text
+    }
+
+    fn look_at_the_connections(&self) {
+        let count = self.connections_now.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = count.as_ref() {
+            self.http.connections_open.set(i64::try_from(count()).unwrap_or(i64::MAX));
+        }
     }
 
     fn catch_up_with_the_log(&self) {
@@ -189,9 +200,11 @@ impl Metrics {
         self.http.request_seconds.with_label_values(&[route]).observe(elapsed.as_secs_f64());
     }
 
-    /// A client is connected.
-    pub fn connection_open(&self) -> Presence {
-        Presence::of(&self.http.connections_open)
+    /// Says where the number of open client connections can be read, which happens at every
+    /// [`render`](Self::render). A later call takes the place of an earlier one.
+    pub fn connections_open_by(&self, count: impl Fn() -> usize + Send + 'static) {
+        let mut place = self.connections_now.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = Some(Box::new(count));
     }
 
     /// A conversation began. `model` as for [`turn`](Self::turn).
