@@ -158,3 +158,10 @@ fn labels_stand_in_the_order_in_which_they_index() {
 fn the_process_is_watched() {
     assert!(sample(&Metrics::new(), "process_resident_memory_bytes").is_some_and(|b| b > 0.0));
 }
+
+#[test]
+fn connections_are_read_where_they_are_counted() {
+    let metrics = Metrics::new();
+    metrics.connections_open_by(|| 2);
+    assert_eq!(sample(&metrics, "outcrop_connections_open"), Some(2.0));
+}
