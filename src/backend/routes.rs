@@ -5,20 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Model;
-use crate::metrics::TurnMetrics;
+use crate::metrics::{self, TurnMetrics};
 use crate::turn::{Failure, FailureKind, ModelName};
 
 use super::{Backend, Deps, KINDS, Kind, Mistake};
-
-/// The metric label of models that were asked for by a direct name: such names are without
-/// bound.
-const DIRECT_LABEL: &str = "direct";
 
 /// A model and who answers for it.
 #[derive(Debug)]
 pub struct Route {
     /// The model's settings.
     pub model: Model,
+    /// Whether it was asked for by a direct name, not one of the configuration.
+    pub is_direct: bool,
     /// The backend's kind.
     pub kind: &'static str,
     /// Who answers.
@@ -29,6 +27,14 @@ pub struct Route {
     pub first_event_timeout: Duration,
     /// Between two events.
     pub stall_timeout: Duration,
+}
+
+impl Route {
+    /// What stands for the model in metrics: its name, if that is of the configuration.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        if self.is_direct { metrics::DIRECT } else { self.model.name.as_str() }
+    }
 }
 
 /// Every model that can be asked for.
@@ -55,7 +61,7 @@ impl Routes {
         let mut order = Vec::new();
         for model in &deps.config.models {
             let Some(kind) = super::kind(&model.backend) else { continue };
-            let route = Arc::new(route(model.clone(), kind, model.name.as_str(), &deps));
+            let route = Arc::new(route(model.clone(), kind, false, &deps));
             order.push(model.name.clone());
             named.insert(model.name.clone(), route);
         }
@@ -106,7 +112,7 @@ impl Routes {
             if let Some(mistake) = mistake {
                 return Err(Failure::new(FailureKind::ModelNotFound, mistake.message).at("model"));
             }
-            return Ok(Some(route(model, kind, DIRECT_LABEL, &self.deps)));
+            return Ok(Some(route(model, kind, true, &self.deps)));
         }
         Ok(None)
     }
@@ -146,9 +152,12 @@ fn short(name: &ModelName) -> &str {
     text.get(..100).unwrap_or(text)
 }
 
-fn route(model: Model, kind: &'static Kind, label: &str, deps: &Deps) -> Route {
+fn route(model: Model, kind: &'static Kind, is_direct: bool, deps: &Deps) -> Route {
     let turn = &deps.config.turn;
+    // Direct names are without bound, labels are not.
+    let label = if is_direct { metrics::DIRECT } else { model.name.as_str() };
     Route {
+        is_direct,
         kind: kind.name,
         backend: (kind.open)(&model, deps),
         metrics: deps.metrics.turn(label, kind.name),

@@ -45,7 +45,7 @@ pub(super) struct Demo {
 
 pub(super) async fn run(verb: Demo, _environment: Environment) -> u8 {
     let metrics = Arc::new(Metrics::new());
-    let log = Log { level: "warn".to_owned(), format: LogFormat::Auto };
+    let log = Log { level: "error".to_owned(), format: LogFormat::Auto };
     let _log = match logging::start(&log, &metrics) {
         Ok(guard) => guard,
         Err(message) => return refuse(&message),

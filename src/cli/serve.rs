@@ -55,8 +55,6 @@ pub(super) async fn run(verb: Serve, environment: Environment) -> u8 {
         tracing::warn!("{note}");
     }
     let aws = AwsClients::load(&loaded.config).await;
-    let stops = Stops::new();
-    let signals = stops.on_signals();
     let broker = match Broker::open(loaded.config, aws, metrics).await {
         Ok(broker) => broker,
         Err(NotStarted::Wrong(message)) => return refuse(&message),
@@ -65,11 +63,17 @@ pub(super) async fn run(verb: Serve, environment: Environment) -> u8 {
             return EXIT_FAILED;
         }
     };
+    serve(broker).await;
+    EXIT_OK
+}
+
+async fn serve(broker: Broker) {
+    let stops = Stops::new();
+    let signals = stops.on_signals();
     if let Err(error) = &signals {
         tracing::warn!(%error, "signals cannot be handled: stopping will not drain");
     }
     tracing::info!(address = %broker.address, backends = %kinds(), "serving");
     say(&format_args!("outcrop listening on http://{}", broker.address));
     broker.serve(stops).await;
-    EXIT_OK
 }

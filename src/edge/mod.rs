@@ -152,7 +152,7 @@ impl Edge {
         let received = head.received;
         let (name, mut response) = match routes::find(path) {
             Some((route, captured)) => {
-                (route.name, self.on_route(route, captured, head, &id, body).await)
+                (route.name, self.on_route((route, captured), head, &id, body).await)
             }
             None => ("other", reply::failure(&no_such_path())),
         };
@@ -171,8 +171,7 @@ impl Edge {
 
     async fn on_route<S, B>(
         &self,
-        route: &'static Route,
-        captured: Option<String>,
+        (route, captured): (&'static Route, Option<String>),
         head: Head,
         id: &RequestId,
         body: S,
@@ -190,7 +189,7 @@ impl Edge {
             let failure = Failure::new(FailureKind::MethodNotAllowed, message);
             return reply::method_not_allowed(&failure, &route.allowed());
         };
-        let incoming = Incoming { method, headers, id: id.clone(), captured, query, received };
+        let incoming = Incoming { headers, id: id.clone(), captured, query, received };
         match target {
             Target::Chat { streams } => {
                 self.turn(&incoming, body, CHAT, Defaults { stream: streams }).await

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
+use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, Method};
 
 use crate::config::Server;
 use crate::turn::{Failure, FailureKind, RequestId};
@@ -13,7 +13,6 @@ use crate::turn::{Failure, FailureKind, RequestId};
 /// A request's head, and what the route made of its path.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    pub(super) method: Method,
     pub(super) headers: HeaderMap,
     pub(super) id: RequestId,
     /// What stands in the path where the route leaves room, percent-decoded.

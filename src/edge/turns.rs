@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
@@ -56,7 +56,11 @@ impl Edge {
             Err(refused) => return refused.write(format),
         };
         let allowance = admission.allowance;
-        let answered = self.run(incoming, body, format, defaults, (caller, admission)).await;
+        let asked = self.ask(incoming, body, format, &defaults).await;
+        let answered = match asked {
+            Ok(asked) => self.run(incoming, asked, format, (caller, admission)).await,
+            Err(failure) => Err(failure),
+        };
         let mut response = match answered {
             Ok(response) => response,
             Err(failure) => reply::failure_as(&failure, format.refusal(&failure)),
@@ -78,21 +82,31 @@ impl Edge {
         Ok((caller, admission))
     }
 
-    async fn run<S, B>(
+    /// Reads and decodes the body; gives it too, for what a format does not know.
+    async fn ask<S, B>(
         &self,
         incoming: &Incoming,
         body: S,
         format: &'static dyn WireFormat,
-        defaults: Defaults,
-        (caller, admission): (Caller, Admission),
-    ) -> Result<Response, Failure>
+        defaults: &Defaults,
+    ) -> Result<(Asked, Bytes), Failure>
     where
         S: Stream<Item = Result<B, warp::Error>> + Send,
         B: Buf + Send,
     {
         let body = read_body(&incoming.headers, body, &self.config.server).await?;
-        let mut asked = format.decode(&body, &defaults)?;
+        let mut asked = format.decode(&body, defaults)?;
         heed_headers(&incoming.headers, &mut asked)?;
+        Ok((asked, body))
+    }
+
+    async fn run(
+        &self,
+        incoming: &Incoming,
+        (mut asked, body): (Asked, Bytes),
+        format: &'static dyn WireFormat,
+        (caller, admission): (Caller, Admission),
+    ) -> Result<Response, Failure> {
         let route = self.routes.find(asked.request.model.as_ref())?;
         caller.may_use(&route.model.name)?;
         asked.request.caller = caller::number(&body, &route.model.caller_fields);

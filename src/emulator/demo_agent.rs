@@ -118,42 +118,62 @@ fn spoken(turn: &Turn<'_>) -> String {
     small_talk(turn, &lower)
 }
 
-/// Answers a question about the session itself.
+/// Answers every question about the session itself that the message asks.
 fn recalled(turn: &Turn<'_>, lower: &str) -> Option<String> {
-    let has = |phrase: &str| lower.contains(phrase);
-    if has("last message") || has("previous message") || has("what did i just say") {
-        return Some(match &turn.known.last_message {
-            Some(message) => format!("Your last message was: \"{message}\""),
-            None => "This is your first message.".to_owned(),
-        });
-    }
-    if has("how many turns") || has("did we talk about") || has("have we talked about") {
-        return Some(recounted(turn.known));
-    }
-    if has("calling from") || has("my number") || has("my phone number") {
-        return Some(match turn.phone_number {
-            Some(number) => format!("You are calling from {number}."),
-            None => "I cannot see the number you are calling from.".to_owned(),
-        });
-    }
-    let asks_name =
-        has("my name") && (has("what") || has("know") || has("remember") || has("tell"));
-    if (asks_name && facts::name_in(turn.text).is_none()) || has("who am i") {
-        return Some(match &turn.now.name {
-            Some(name) => format!("Your name is {name}."),
-            None => "You have not told me your name yet.".to_owned(),
-        });
-    }
-    if has("monthly payment") || has("per month") || has("a month") {
-        return Some(instalment(turn.now.amount_cents));
-    }
-    if has("how much") && (has("borrow") || has("loan")) && facts::amount_in(turn.text).is_none() {
-        return Some(match turn.now.amount_cents {
-            Some(cents) => format!("You want to borrow {}.", facts::dollars(cents)),
-            None => "You have not told me yet how much you want to borrow.".to_owned(),
-        });
-    }
-    None
+    const QUESTIONS: &[fn(&Turn<'_>, &str) -> Option<String>] =
+        &[last_message, talked_about, own_number, own_name, monthly_payment, own_amount];
+    let answers: Vec<_> = QUESTIONS.iter().filter_map(|asked| asked(turn, lower)).collect();
+    (!answers.is_empty()).then(|| answers.join(" "))
+}
+
+fn holds_any(text: &str, phrases: &[&str]) -> bool {
+    phrases.iter().any(|phrase| text.contains(phrase))
+}
+
+fn last_message(turn: &Turn<'_>, lower: &str) -> Option<String> {
+    let asked = holds_any(lower, &["last message", "previous message", "what did i just say"]);
+    asked.then(|| match &turn.known.last_message {
+        Some(message) => format!("Your last message was: \"{message}\""),
+        None => "This is your first message.".to_owned(),
+    })
+}
+
+fn talked_about(turn: &Turn<'_>, lower: &str) -> Option<String> {
+    let asked = holds_any(lower, &["how many turns", "did we talk about", "have we talked about"]);
+    asked.then(|| recounted(turn.known))
+}
+
+fn own_number(turn: &Turn<'_>, lower: &str) -> Option<String> {
+    let asked = holds_any(lower, &["calling from", "my number", "my phone number"]);
+    asked.then(|| match turn.phone_number {
+        Some(number) => format!("You are calling from {number}."),
+        None => "I cannot see the number you are calling from.".to_owned(),
+    })
+}
+
+fn own_name(turn: &Turn<'_>, lower: &str) -> Option<String> {
+    let asked = lower.contains("my name")
+        && holds_any(lower, &["what", "know", "remember", "tell"])
+        && facts::name_in(turn.text).is_none();
+    (asked || lower.contains("who am i")).then(|| match &turn.now.name {
+        Some(name) => format!("Your name is {name}."),
+        None => "You have not told me your name yet.".to_owned(),
+    })
+}
+
+fn monthly_payment(turn: &Turn<'_>, lower: &str) -> Option<String> {
+    let asked = holds_any(lower, &["monthly payment", "per month", "a month"]);
+    asked.then(|| instalment(turn.now.amount_cents))
+}
+
+fn own_amount(turn: &Turn<'_>, lower: &str) -> Option<String> {
+    let asked = lower.contains("how much")
+        && holds_any(lower, &["borrow", "loan"])
+        && facts::amount_in(turn.text).is_none();
+    asked.then(|| match turn.now.amount_cents {
+        Some(cents) => format!("You want to borrow {}.", facts::dollars(cents)),
+        None => "You have not told me yet how much you want to borrow.".to_owned(),
+    })
 }
 
 fn recounted(known: &Memory) -> String {

@@ -148,6 +148,7 @@ pub(super) mod tests {
     /// An entry without limits.
     pub(in crate::gate) fn key(tenant: &str, key: &str) -> config::Key {
         config::Key {
+            tokens_per_minute: None,
             tenant: tenant.parse().unwrap(),
             hash: Sha256::digest(key).into(),
             requests_per_minute: None,

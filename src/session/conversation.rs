@@ -56,6 +56,8 @@ pub(super) struct Arrival<'a> {
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) origin: Origin,
+    /// Whether the session begins with this turn.
+    pub(super) is_first: bool,
     pub(super) upstream: UpstreamSessionId,
     /// For an upstream session that does not know it.
     pub(super) history: Vec<Arc<Message>>,
@@ -120,7 +122,8 @@ impl Conversation {
             Origin::New
         };
         self.standing = Standing::InUse;
-        self.open_upstream(origin, incoming[from..].to_vec(), None)
+        let prepared = self.open_upstream(origin, incoming[from..].to_vec(), None);
+        Prepared { is_first: true, ..prepared }
     }
 
     fn go_on(
@@ -139,7 +142,15 @@ impl Conversation {
             let origin = if arrival.remembers.is_some() { Origin::Rehydrated } else { found(was) };
             return self.open_upstream(origin, input, None);
         };
-        Prepared { origin: found(was), upstream, history: Vec::new(), input, left_behind: None }
+        let origin = found(was);
+        Prepared {
+            origin,
+            is_first: false,
+            upstream,
+            history: Vec::new(),
+            input,
+            left_behind: None,
+        }
     }
 
     fn fork(&mut self, incoming: &[Message], from: usize, arrival: &Arrival<'_>) -> Prepared {
@@ -170,6 +181,7 @@ impl Conversation {
         self.record.upstream = None;
         Prepared {
             origin,
+            is_first: false,
             upstream: UpstreamSessionId::generate(),
             history: self.record.messages.clone(),
             input,

@@ -74,8 +74,8 @@ impl Running {
             remembers: call.route.backend.remembers(),
             now: SystemTime::now(),
         });
-        let Prepared { origin, upstream, history, input, left_behind } = prepared;
-        count(env, origin);
+        let Prepared { origin, is_first, upstream, history, input, left_behind } = prepared;
+        count(env, origin, is_first.then_some(&call));
         if let Some(branch) = left_behind {
             keep_branch(env, branch);
         }
@@ -84,26 +84,14 @@ impl Running {
         let mut fold = Fold::default();
         // The grammar begins with `Started`.
         let _ = fold.push(&TurnEvent::Started);
-        let span = tracing::info_span!(
-            "turn",
-            request_id = %call.request_id,
-            session = %held.record().key.id,
-            turn = %writer.log().meta().turn,
-            model = %call.model,
-            backend = call.route.kind,
-        );
+        let span = span(&call, &writer);
         let credit = Arc::new(Semaphore::new(CREDIT));
         let outlet = Outlet::default();
         let pump = Pump {
             actor,
             serial,
             credit: Arc::clone(&credit),
-            bounds: Bounds {
-                first_event: call.route.first_event_timeout,
-                stall: call.route.stall_timeout,
-                total: env.config.turn.total_timeout,
-                output_bytes: env.config.turn.output_bytes,
-            },
+            bounds: bounds(env, &call),
             outlet: outlet.clone(),
             metrics: Arc::clone(&call.route.metrics),
             input_text: input_text(&history, &input),
@@ -230,6 +218,28 @@ impl Running {
     }
 }
 
+/// What every log line of the turn carries.
+fn span(call: &Call, writer: &TurnWriter) -> Span {
+    let meta = writer.log().meta();
+    tracing::info_span!(
+        "turn",
+        request_id = %call.request_id,
+        session = %meta.key.id,
+        turn = %meta.turn,
+        model = %call.model,
+        backend = call.route.kind,
+    )
+}
+
+fn bounds(env: &Env, call: &Call) -> Bounds {
+    Bounds {
+        first_event: call.route.first_event_timeout,
+        stall: call.route.stall_timeout,
+        total: env.config.turn.total_timeout,
+        output_bytes: env.config.turn.output_bytes,
+    }
+}
+
 fn nothing_new() -> Failure {
     Failure::bad_field(
         "messages",
@@ -246,7 +256,10 @@ fn input_text(history: &[Arc<Message>], input: &[Message]) -> String {
     text
 }
 
-fn count(env: &Env, origin: Origin) {
+fn count(env: &Env, origin: Origin, first: Option<&Arc<Call>>) {
+    if let Some(call) = first {
+        env.metrics.session_started(call.route.label());
+    }
     match origin {
         Origin::Rehydrated => env.metrics.session_rehydrated(),
         Origin::Forked => env.metrics.session_forked(),

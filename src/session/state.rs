@@ -215,11 +215,10 @@ impl State {
     }
 
     fn start_next(&mut self) {
-        while let Some(waiting) = self.queue.pop_front() {
-            waiting.call.route.metrics.queue_wait(waiting.since.elapsed());
-            let Waiting { writer, call, permit, .. } = waiting;
-            return self.start(Accepted { writer, call, permit });
-        }
+        let Some(waiting) = self.queue.pop_front() else { return };
+        waiting.call.route.metrics.queue_wait(waiting.since.elapsed());
+        let Waiting { writer, call, permit, .. } = waiting;
+        self.start(Accepted { writer, call, permit });
     }
 
     fn start_now(&mut self, submit: Accepted) {

@@ -57,15 +57,7 @@ pub(super) fn of_call(error: &SdkError<InvokeAgentError, HttpResponse>) -> Refus
             refused(exception, service.err().message(), &aws_error(error))
         }
         SdkError::DispatchFailure(dispatch) => {
-            let detail = aws_error(error);
-            if is_credentials(&detail) {
-                tracing::warn!(error = %detail, "the agent could not be called");
-                return Refused::started(no_credentials());
-            }
-            tracing::warn!(error = %detail, "the agent could not be reached");
-            // A connection that failed carried no request; one that broke may have.
-            let did_not_start = dispatch.is_timeout() || is_connect(&detail);
-            Refused { failure: unreachable(), did_not_start }
+            of_dispatch(&aws_error(error), dispatch.is_timeout())
         }
         SdkError::TimeoutError(_) => {
             tracing::warn!(error = %aws_error(error), "the agent could not be reached in time");
@@ -85,6 +77,17 @@ pub(super) fn of_call(error: &SdkError<InvokeAgentError, HttpResponse>) -> Refus
             })
         }
     }
+}
+
+/// No reply at all.
+fn of_dispatch(detail: &str, was_timeout: bool) -> Refused {
+    tracing::warn!(error = %detail, "the agent could not be reached");
+    if is_credentials(detail) {
+        return Refused::started(no_credentials());
+    }
+    // A connection that failed carried no request; one that broke may have.
+    let did_not_start = was_timeout || is_connect(detail);
+    Refused { failure: unreachable(), did_not_start }
 }
 
 /// A failure within the stream.
