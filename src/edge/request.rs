@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(declared.unwrap_err().kind, FailureKind::TooLarge);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_body_that_does_not_come_is_given_up() {
         let silent = stream::pending::<Result<Bytes, Infallible>>();
         let read = read_body(&HeaderMap::new(), silent, &server(7)).await;
