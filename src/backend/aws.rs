@@ -180,7 +180,17 @@ impl AwsClients {
     }
 }
 
-/// An error of the SDK with its causes, for logs.
+/// An error of the SDK with its causes, for logs. Its `Debug` form would bring the whole reply.
 pub(super) fn aws_error(error: &(dyn std::error::Error + 'static)) -> String {
-    aws_smithy_types::error::display::DisplayErrorContext(error).to_string()
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !told.ends_with(&said) {
+            told.push_str(": ");
+            told.push_str(&said);
+        }
+        cause = error.source();
+    }
+    told
 }

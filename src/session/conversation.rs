@@ -25,6 +25,8 @@ pub(super) struct Conversation {
     weight: usize,
     /// How the next turn will say that it found the session.
     standing: Standing,
+    /// The id of an upstream session that was asked for and surely did not begin.
+    spare: Option<UpstreamSessionId>,
 }
 
 /// How a session came to stand before its next turn.
@@ -80,13 +82,13 @@ impl Conversation {
             upstream: None,
             branches: 0,
         };
-        Self { record, weight: 0, standing: Standing::Fresh }
+        Self { record, weight: 0, standing: Standing::Fresh, spare: None }
     }
 
     /// A session from the store.
     pub(super) fn revive(record: &Record) -> Self {
         let weight = record.messages.iter().map(|message| message.weight()).sum();
-        Self { record: record.clone(), weight, standing: Standing::FromStore }
+        Self { record: record.clone(), weight, standing: Standing::FromStore, spare: None }
     }
 
     pub(super) fn record(&self) -> &Record {
@@ -182,7 +184,7 @@ impl Conversation {
         Prepared {
             origin,
             is_first: false,
-            upstream: UpstreamSessionId::generate(),
+            upstream: self.spare.take().unwrap_or_else(UpstreamSessionId::generate),
             history: self.record.messages.clone(),
             input,
             left_behind,
@@ -206,6 +208,14 @@ impl Conversation {
         self.record.last_active = now;
         self.record.model = model.clone();
         self.record.upstream = Some(UpstreamBinding { id: upstream, model, last_used: now });
+    }
+
+    /// Says that the upstream refused a turn without beginning it: a session that was to begin
+    /// with it may still begin under the same id.
+    pub(super) fn did_not_begin(&mut self, upstream: UpstreamSessionId) {
+        if self.record.upstream.is_none() {
+            self.spare = Some(upstream);
+        }
     }
 
     /// Drops the oldest turns beyond what a transcript may hold, whole ones at a time.

@@ -204,6 +204,8 @@ impl Running {
                 now: SystemTime::now(),
                 room: env.room(),
             });
+        } else if matches!(&end, TurnEvent::Failed(f) if f.kind == FailureKind::UpstreamThrottled) {
+            held.did_not_begin(upstream);
         }
         let metrics = &call.route.metrics;
         if let Some(usage) = &usage {
