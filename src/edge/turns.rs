@@ -264,7 +264,8 @@ fn limit_label(limit: gate::Limit) -> metrics::Limit {
 
 /// Headers say what a body of a fixed dialect has no room for; they win over the body.
 fn heed_headers(headers: &HeaderMap, asked: &mut Asked) -> Result<(), Failure> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    // A value that is not text is refused like an empty one, not passed over.
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if let Some(id) = text("x-session-id") {
         let id = id.parse().map_err(|bad: crate::turn::ids::BadId| {
             Failure::bad_field("x-session-id", bad.to_string())

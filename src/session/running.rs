@@ -134,6 +134,11 @@ impl Running {
         self.turn() == turn
     }
 
+    /// Whether the session was found by its transcript, which took its head away.
+    pub(super) fn came_by_transcript(&self) -> bool {
+        self.call.base.is_some()
+    }
+
     pub(super) fn backend(&self) -> Arc<dyn Backend> {
         Arc::clone(&self.call.route.backend)
     }

@@ -264,11 +264,14 @@ impl State {
     fn finish(&mut self, ending: Ending) {
         let Some(running) = self.running.take() else { return };
         let head_before = self.held.record().head;
+        let was_claimed = running.came_by_transcript();
         let is_kept = running.finish(&self.env, &mut self.held, ending);
         self.residence.activity.touch();
         match (head_before, self.held.record().head) {
             // A turn by name left the transcript that the head stood for.
             (Some(before), None) => self.env.heads.forget(&before, self.key()),
+            // A turn by name that failed left the head where it was.
+            (Some(before), Some(head)) if before == head && !was_claimed => {}
             (_, Some(head)) => self.env.heads.register(head, self.key().clone()),
             (None, None) => {}
         }
