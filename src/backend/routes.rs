@@ -76,7 +76,7 @@ impl Routes {
     /// `ModelNotFound`, naming what there is.
     pub fn find(&self, asked: Option<&ModelName>) -> Result<Arc<Route>, Failure> {
         let Some(name) = asked else { return self.fallback(None) };
-        if let Some(route) = self.named.get(name) {
+        if let Some(route) = self.named.get(name).or_else(|| self.configured_agent(name)) {
             return Ok(Arc::clone(route));
         }
         match self.direct(name)? {
@@ -97,6 +97,20 @@ impl Routes {
             return Some(Arc::clone(route));
         }
         self.direct(name).ok().flatten().map(Arc::new)
+    }
+
+    /// The configured model whose agent a direct name means, or whose name stands in an agent's
+    /// place: clients of the native stream have nowhere else to put it.
+    fn configured_agent(&self, name: &ModelName) -> Option<&Arc<Route>> {
+        KINDS.iter().find_map(|kind| {
+            let rest = name.as_str().strip_prefix(kind.direct_prefix?)?;
+            let mut meant = Model::new(name.clone(), kind.name);
+            (kind.direct)(&mut meant, rest).ok()?;
+            let agent = meant.agent_id.as_deref()?;
+            let both = Some((agent, meant.agent_alias_id.as_deref()?));
+            let same = self.configured().find(|route| route.backend.agent() == both);
+            same.or_else(|| self.named.get(&agent.parse().ok()?))
+        })
     }
 
     fn direct(&self, name: &ModelName) -> Result<Option<Route>, Failure> {

@@ -171,7 +171,10 @@ impl Edge {
         for event in reader.already_read() {
             encoder.skip(&event);
         }
-        let mut follow = Follow::new(reader, encoder, self.config.server.keep_alive);
+        let model = self.routes.exactly(&head.model);
+        let keep_alive = model.and_then(|route| route.model.keep_alive);
+        let keep_alive = keep_alive.unwrap_or(self.config.server.keep_alive);
+        let mut follow = Follow::new(reader, encoder, keep_alive);
         if seen.is_none() {
             follow.open();
         }

@@ -10,6 +10,8 @@
 //!  TurnReader ◀── log ◀────┘  └──── Pumped ◀───┘
 //! ```
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -97,6 +99,8 @@ struct Destination {
     branches: bool,
     is_new: bool,
     base: Option<identity::Digest>,
+    /// The head that was taken away from the session.
+    claimed: Option<identity::Digest>,
 }
 
 impl Sessions {
@@ -135,8 +139,8 @@ impl Sessions {
         }
         let permit = self.permit()?;
         let destination = self.destination(&submission);
-        if destination.is_new {
-            self.make_room(&submission.tenant).await;
+        if self.env.directory.get(&destination.key).is_none() {
+            self.make_room(&destination).await;
         }
         let Submission { route, request, request_id, received, hold, .. } = submission;
         let call = Arc::new(Call {
@@ -152,7 +156,14 @@ impl Sessions {
             received,
             _hold: hold,
         });
-        self.hand_over(&destination, call, permit).await
+        let handed = self.hand_over(&destination, call, permit).await;
+        if handed.is_err()
+            && let Some(head) = destination.claimed
+        {
+            // The session holds what it held; the same request may come again.
+            self.env.heads.register(head, destination.key);
+        }
+        handed
     }
 
     async fn hand_over(
@@ -169,7 +180,10 @@ impl Sessions {
             match answer.await {
                 Ok(Ok(())) => return Ok(reader),
                 Ok(Err(failure)) => return Err(failure),
-                Err(_) => permit = self.permit()?,
+                Err(_) => {
+                    self.env.turns.forget(reader.log());
+                    permit = self.permit()?;
+                }
             }
             tokio::task::yield_now().await;
         }
@@ -222,6 +236,7 @@ impl Sessions {
             branches: false,
             is_new: false,
             base: None,
+            claimed: None,
         };
         if let Some(named) = &request.hints.named {
             return by_name(named.clone());
@@ -244,7 +259,8 @@ impl Sessions {
             Found::Head(held) => (held, false),
             Found::Passed | Found::Unknown | Found::Fresh => (key(SessionId::generate()), true),
         };
-        Destination { key, named: false, branches, is_new, base: Some(transcript.base) }
+        let claimed = (!is_new).then_some(transcript.base);
+        Destination { key, named: false, branches, is_new, base: Some(transcript.base), claimed }
     }
 
     fn actor(
@@ -292,10 +308,15 @@ impl Sessions {
         })
     }
 
-    /// Lets the tenant's oldest session go when it has as many as it may.
-    async fn make_room(&self, tenant: &TenantId) {
-        let Ok((count, Some(oldest))) = self.env.store.census(tenant.clone()).await else { return };
+    /// Lets the tenant's oldest session go when it has as many as it may and one more begins.
+    async fn make_room(&self, destination: &Destination) {
+        let Destination { key, is_new, .. } = destination;
+        let census = self.env.store.census(key.tenant.clone()).await;
+        let Ok((count, Some(oldest))) = census else { return };
         if count < self.env.config.session.max_per_tenant {
+            return;
+        }
+        if !is_new && !matches!(self.env.store.load(key.clone()).await, Ok(None)) {
             return;
         }
         self.env.metrics.rate_limited(Limit::TenantSessions);
@@ -336,14 +357,17 @@ impl Sessions {
     pub async fn list(&self, tenant: &TenantId, limit: usize) -> Result<Vec<Snapshot>, Failure> {
         let records = self.env.store.list(tenant.clone(), limit).await;
         let records = records.map_err(|error| store_failed(&error))?;
-        let mut keys = self.env.directory.of_tenant(tenant, limit);
-        keys.retain(|key| !records.iter().any(|record| record.key == *key));
+        // Those with an actor may know more than the store.
+        let mut keys: HashSet<_> =
+            self.env.directory.of_tenant(tenant, limit).into_iter().collect();
         keys.extend(records.iter().map(|record| record.key.clone()));
         let mut listed = Vec::new();
-        for key in keys.into_iter().take(limit) {
+        for key in keys {
             // One that ended meanwhile is not listed.
             listed.extend(self.read(&key).await.ok());
         }
+        listed.sort_by_key(|snapshot| Reverse(snapshot.record.last_active));
+        listed.truncate(limit);
         Ok(listed)
     }
 

@@ -216,6 +216,10 @@ impl TurnReader {
         state.events[..upto].to_vec()
     }
 
+    pub(super) fn log(&self) -> &TurnLog {
+        &self.log
+    }
+
     /// What the turn is.
     #[must_use]
     pub fn meta(&self) -> &TurnMeta {
