@@ -14,7 +14,8 @@
 //! # Settings
 //! The configuration sets them for all calls, session attributes (or prompt session attributes,
 //! which go first) for some: `outcrop-emulator-first-token-ms`, `outcrop-emulator-chunk-ms`, and
-//! `outcrop-emulator-fault`.
+//! `outcrop-emulator-fault`. A session attribute is kept and so holds for the session's later
+//! calls too; a prompt session attribute holds for its own call.
 //!
 //! # Faults
 //! | fault | what happens |
