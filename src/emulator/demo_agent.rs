@@ -60,7 +60,7 @@ impl Memory {
 }
 
 /// One answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Answer {
     /// What is said.
     pub(super) text: String,
@@ -79,15 +79,6 @@ pub(super) fn answer(memory: &mut Memory, text: &str, phone_number: Option<&str>
     let text = match repeated(text) {
         Some(verbatim) => verbatim.to_owned(),
         None => spoken(&Turn { known: &known, now: memory, phone_number, text }),
-    };
-    Answer { text, word_by_word: false }
-}
-
-/// Answers the results of actions that the caller ran for the agent.
-pub(super) fn acknowledge_results(results: usize) -> Answer {
-    let text = match results {
-        1 => "Thank you, I have the result of the action.".to_owned(),
-        _ => format!("Thank you, I have the results of {results} actions."),
     };
     Answer { text, word_by_word: false }
 }
@@ -130,7 +121,9 @@ fn recalled(turn: &Turn<'_>, lower: &str) -> Option<String> {
     if has("how many turns") || has("did we talk about") || has("have we talked about") {
         return Some(recounted(turn.known));
     }
-    if has("calling from") || has("my number") || has("my phone number") {
+    let asks = has("what") || has("which") || has("know") || has("how much");
+    let means_number = has("my number") || has("my phone number");
+    if asks && (means_number || (has("number") && has("calling from"))) {
         return Some(match turn.phone_number {
             Some(number) => format!("You are calling from {number}."),
             None => "I cannot see the number you are calling from.".to_owned(),
@@ -144,10 +137,11 @@ fn recalled(turn: &Turn<'_>, lower: &str) -> Option<String> {
             None => "You have not told me your name yet.".to_owned(),
         });
     }
-    if has("monthly payment") || has("per month") || has("a month") {
+    if has("monthly payment") || (asks && (has("per month") || has("a month"))) {
         return Some(instalment(turn.now.amount_cents));
     }
-    if has("how much") && (has("borrow") || has("loan")) && facts::amount_in(turn.text).is_none() {
+    let recalls = has("did i") || has("do i") || has("i want");
+    if has("how much") && recalls && facts::amount_in(turn.text).is_none() {
         return Some(match turn.now.amount_cents {
             Some(cents) => format!("You want to borrow {}.", facts::dollars(cents)),
             None => "You have not told me yet how much you want to borrow.".to_owned(),
@@ -369,6 +363,12 @@ mod tests {
         let reply = after(&["My name is Ann and I need a loan of $9,000"]);
         assert!(reply.starts_with("Nice to meet you, Ann. I have noted"), "{reply}");
         assert!(reply.ends_with("Would that be a personal loan, a home loan or an auto loan?"));
+    }
+
+    #[test]
+    fn a_question_about_loans_is_not_one_about_the_callers_own() {
+        assert!(after(&["How much can I borrow?"]).starts_with("We offer personal loans"));
+        assert!(after(&["Block the card on my number"]).starts_with("I have blocked the card"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use aws_sdk_bedrockagentruntime::operation::invoke_agent::InvokeAgentError;
 use aws_sdk_bedrockagentruntime::operation::invoke_agent::builders::InvokeAgentFluentBuilder;
 use aws_sdk_bedrockagentruntime::types::error::ResponseStreamError;
 use aws_sdk_bedrockagentruntime::types::{
-    ResponseStream, SessionState, StreamingConfigurations, TracePart,
+    ResponseStream, ReturnControlPayload, SessionState, StreamingConfigurations, TracePart,
 };
 use aws_smithy_types::event_stream::RawMessage;
 use bytes::Bytes;
@@ -92,6 +92,7 @@ pub(crate) fn faulty(fault: &str) -> SessionState {
 pub(crate) struct Heard {
     pub(crate) chunks: Vec<Vec<u8>>,
     pub(crate) traces: Vec<TracePart>,
+    pub(crate) returned: Vec<ReturnControlPayload>,
     pub(crate) unknown: usize,
     pub(crate) failure: Option<StreamFailure>,
 }
@@ -120,6 +121,7 @@ async fn hear_out(
                 heard.chunks.push(part.bytes.unwrap().into_inner());
             }
             Ok(Some(ResponseStream::Trace(part))) => heard.traces.push(part),
+            Ok(Some(ResponseStream::ReturnControl(payload))) => heard.returned.push(payload),
             Ok(Some(_)) => heard.unknown += 1,
             Ok(None) => return Ok(heard),
             Err(failure) => {
