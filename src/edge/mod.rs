@@ -184,7 +184,10 @@ impl Edge {
         if method == Method::OPTIONS {
             return reply::preflight(&headers);
         }
-        let Some(target) = route.target(&method) else {
+        let target = route.target(&method).filter(|target| {
+            *target != Target::ResumeChat || headers.contains_key("last-event-id")
+        });
+        let Some(target) = target else {
             let message = format!("{method} is not for this path; it takes {}", route.allowed());
             let failure = Failure::new(FailureKind::MethodNotAllowed, message);
             return reply::method_not_allowed(&failure, &route.allowed());
