@@ -116,7 +116,7 @@ impl Sessions {
             store,
             directory: Arc::new(Directory::new()),
             heads: Heads::default(),
-            turns: Turns::new(turn.resume),
+            turns: Turns::new(turn.resume, turn.resume_bytes),
             detached: Arc::new(Semaphore::new(turn.max_detached)),
             afterwards: TaskTracker::new(),
             config,

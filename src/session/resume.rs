@@ -10,15 +10,13 @@ use crate::turn::{TenantId, TurnId};
 
 use super::turn_log::{TurnLog, TurnReader};
 
-/// Bytes of ended turns kept for readers that come back; the oldest go first.
-const RETAINED_BYTES: usize = 16 << 20;
-
 /// Every turn that can be followed.
 #[derive(Debug)]
 pub(super) struct Turns {
     logs: DashMap<TurnId, Arc<TurnLog>>,
     ended: Mutex<Ended>,
     keep: Duration,
+    bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -28,8 +26,9 @@ struct Ended {
 }
 
 impl Turns {
-    pub(super) fn new(keep: Duration) -> Self {
-        Self { logs: DashMap::new(), ended: Mutex::default(), keep }
+    /// Keeps ended turns for so long, and of all together so many bytes.
+    pub(super) fn new(keep: Duration, bytes: usize) -> Self {
+        Self { logs: DashMap::new(), ended: Mutex::default(), keep, bytes }
     }
 
     /// A turn begins.
@@ -69,7 +68,7 @@ impl Turns {
 
     fn drop_old(&self, ended: &mut Ended) {
         while let Some((at, turn, weight)) = ended.order.front() {
-            if at.elapsed() < self.keep && ended.bytes <= RETAINED_BYTES {
+            if at.elapsed() < self.keep && ended.bytes <= self.bytes {
                 break;
             }
             ended.bytes -= weight;
