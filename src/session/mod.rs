@@ -135,8 +135,8 @@ impl Sessions {
         }
         let permit = self.permit()?;
         let destination = self.destination(&submission);
-        if destination.is_new {
-            self.make_room(&submission.tenant).await;
+        if self.env.directory.get(&destination.key).is_none() {
+            self.make_room(&destination.key).await;
         }
         let Submission { route, request, request_id, received, hold, .. } = submission;
         let call = Arc::new(Call {
@@ -292,16 +292,18 @@ impl Sessions {
         })
     }
 
-    /// Lets the tenant's oldest session go when it has as many as it may.
-    async fn make_room(&self, tenant: &TenantId) {
-        let Ok((count, Some(oldest))) = self.env.store.census(tenant.clone()).await else { return };
+    /// Lets the tenant's oldest session go when it has as many as it may and one more comes.
+    async fn make_room(&self, key: &SessionKey) {
+        let store = &self.env.store;
+        let Ok((count, Some(oldest))) = store.census(key.tenant.clone()).await else { return };
         if count < self.env.config.session.max_per_tenant {
             return;
         }
-        self.env.metrics.rate_limited(Limit::TenantSessions);
-        if self.forget(&oldest).await {
-            self.env.metrics.session_ended(EndReason::Evicted);
+        if matches!(store.load(key.clone()).await, Ok(Some(_))) {
+            return;
         }
+        self.env.metrics.rate_limited(Limit::TenantSessions);
+        self.forget(&oldest, EndReason::Evicted).await;
     }
 
     /// What a session holds.
@@ -375,20 +377,21 @@ impl Sessions {
     /// `SessionNotFound`, also for another tenant's.
     pub async fn end(&self, key: &SessionKey) -> Result<(), Failure> {
         self.read(key).await?;
-        self.forget(key).await;
+        self.forget(key, EndReason::Ended).await;
         Ok(())
     }
 
-    async fn forget(&self, key: &SessionKey) -> bool {
+    async fn forget(&self, key: &SessionKey, reason: EndReason) {
         let model = match self.env.store.load(key.clone()).await {
             Ok(Some(record)) => record.model.clone(),
             _ => ModelName::none(),
         };
-        let Ok(actor) = self.spawn_with(key, model, Beginning::Load) else { return false };
+        let Ok(actor) = self.spawn_with(key, model, Beginning::Load) else { return };
         let (reply, answer) = oneshot::channel();
-        // One that is gone does not answer, which is told below.
-        let _ = actor.cast(SessionMsg::End(reply));
-        tokio::time::timeout(ANSWER, answer).await.is_ok_and(|ended| ended.is_ok())
+        // One that is gone does not answer.
+        let _ = actor.cast(SessionMsg::End(reason, reply));
+        // Whether it answers or not, the session's place is free or soon will be.
+        let _ = tokio::time::timeout(ANSWER, answer).await;
     }
 
     /// A reader of a tenant's turn that continues after the event numbered `after`.
