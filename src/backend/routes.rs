@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::config::Model;
 use crate::metrics::{self, TurnMetrics};
@@ -44,6 +44,7 @@ pub struct Routes {
     order: Vec<ModelName>,
     default: Option<ModelName>,
     allow_direct: bool,
+    opened: SystemTime,
     deps: Deps,
 }
 
@@ -67,7 +68,14 @@ impl Routes {
         }
         let routing = &deps.config.routing;
         let allow_direct = deps.config.allows_direct();
-        Ok(Self { named, order, default: routing.default.clone(), allow_direct, deps })
+        Ok(Self {
+            named,
+            order,
+            default: routing.default.clone(),
+            allow_direct,
+            opened: SystemTime::now(),
+            deps,
+        })
     }
 
     /// The route for what a client asked for: a configured name, a direct form, or the default.
@@ -83,6 +91,12 @@ impl Routes {
             Some(route) => Ok(Arc::new(route)),
             None => self.fallback(Some(name)),
         }
+    }
+
+    /// Since when these routes are open.
+    #[must_use]
+    pub fn opened(&self) -> SystemTime {
+        self.opened
     }
 
     /// The configured models, in the order of the configuration.

@@ -41,6 +41,7 @@ mod turns;
 use listener::{Limits, Shutdown};
 use request::Incoming;
 use routes::{Route, Target};
+use turns::Surface;
 
 /// How long answers may take to reach their clients once all turns have ended.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -184,20 +185,19 @@ impl Edge {
         if method == Method::OPTIONS {
             return reply::preflight(&headers);
         }
-        let Some(target) = route.target(&method) else {
+        let target = route.target(&method).filter(|target| {
+            *target != Target::ResumeChat || headers.contains_key("last-event-id")
+        });
+        let Some(target) = target else {
             let message = format!("{method} is not for this path; it takes {}", route.allowed());
             let failure = Failure::new(FailureKind::MethodNotAllowed, message);
             return reply::method_not_allowed(&failure, &route.allowed());
         };
         let incoming = Incoming { headers, id: id.clone(), captured, query, received };
         match target {
-            Target::Chat { streams } => {
-                self.turn(&incoming, body, CHAT, Defaults { stream: streams }).await
-            }
+            Target::Chat { streams } => self.turn(&incoming, body, self.chat(streams)).await,
             Target::ResumeChat => self.resume(&incoming, CHAT),
-            Target::AgentStream => {
-                self.turn(&incoming, body, NDJSON, Defaults { stream: true }).await
-            }
+            Target::AgentStream => self.turn(&incoming, body, self.agent_stream()).await,
             Target::Models => or_failure(self.models(&incoming)),
             Target::Model => or_failure(self.model(&incoming)),
             Target::Sessions => or_refused(self.sessions(&incoming)).await,
@@ -211,6 +211,20 @@ impl Edge {
             Target::Metrics => or_refused(self.metrics_page()).await,
             Target::Info => probes::info(),
         }
+    }
+}
+
+impl Edge {
+    /// OpenAI's chat; where it streams by default, voice platforms call.
+    fn chat(&self, streams: bool) -> Surface {
+        let server = &self.config.server;
+        let keep_alive = if streams { server.voice_keep_alive } else { server.keep_alive };
+        Surface { format: CHAT, defaults: Defaults { stream: streams }, keep_alive }
+    }
+
+    fn agent_stream(&self) -> Surface {
+        let keep_alive = self.config.server.keep_alive;
+        Surface { format: NDJSON, defaults: Defaults { stream: true }, keep_alive }
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) enum Target {
         /// Whether the answer streams where the body does not say.
         streams: bool,
     },
-    /// A stream that broke off, in OpenAI's chat format.
+    /// A stream that broke off, in OpenAI's chat format: only with `Last-Event-ID`.
     ResumeChat,
     /// A turn, as NDJSON.
     AgentStream,
@@ -129,7 +129,8 @@ impl Route {
 
     /// The methods, as an `allow` header names them.
     pub(super) fn allowed(&self) -> String {
-        let names: Vec<_> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
+        let offered = self.methods.iter().filter(|(_, target)| *target != Target::ResumeChat);
+        let names: Vec<_> = offered.map(|(method, _)| method.as_str()).collect();
         names.join(", ")
     }
 }

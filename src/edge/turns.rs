@@ -26,6 +26,15 @@ use super::follow::{FirstToken, Follow};
 use super::request::{Incoming, read_body};
 use super::{Edge, reply};
 
+/// The dialect and the habits of a path.
+#[derive(Clone, Copy)]
+pub(super) struct Surface {
+    pub(super) format: &'static dyn WireFormat,
+    pub(super) defaults: Defaults,
+    /// Silence after which a stream shows a sign of life, unless the model says otherwise.
+    pub(super) keep_alive: Duration,
+}
+
 /// A turn that runs, and how its client wants to hear of it.
 struct Begun {
     reader: TurnReader,
@@ -41,13 +50,13 @@ impl Edge {
         &self,
         incoming: &Incoming,
         body: S,
-        format: &'static dyn WireFormat,
-        defaults: Defaults,
+        surface: Surface,
     ) -> Response
     where
         S: Stream<Item = Result<B, warp::Error>> + Send,
         B: Buf + Send,
     {
+        let format = surface.format;
         if incoming.header("last-event-id").is_some() {
             return self.resume(incoming, format);
         }
@@ -56,9 +65,9 @@ impl Edge {
             Err(refused) => return refused.write(format),
         };
         let allowance = admission.allowance;
-        let asked = self.ask(incoming, body, format, &defaults).await;
+        let asked = self.ask(incoming, body, surface).await;
         let answered = match asked {
-            Ok(asked) => self.run(incoming, asked, format, (caller, admission)).await,
+            Ok(asked) => self.run(incoming, asked, surface, (caller, admission)).await,
             Err(failure) => Err(failure),
         };
         let mut response = match answered {
@@ -87,15 +96,14 @@ impl Edge {
         &self,
         incoming: &Incoming,
         body: S,
-        format: &'static dyn WireFormat,
-        defaults: &Defaults,
+        surface: Surface,
     ) -> Result<(Asked, Bytes), Failure>
     where
         S: Stream<Item = Result<B, warp::Error>> + Send,
         B: Buf + Send,
     {
         let body = read_body(&incoming.headers, body, &self.config.server).await?;
-        let mut asked = format.decode(&body, defaults)?;
+        let mut asked = surface.format.decode(&body, &surface.defaults)?;
         heed_headers(&incoming.headers, &mut asked)?;
         Ok((asked, body))
     }
@@ -104,7 +112,7 @@ impl Edge {
         &self,
         incoming: &Incoming,
         (mut asked, body): (Asked, Bytes),
-        format: &'static dyn WireFormat,
+        surface: Surface,
         (caller, admission): (Caller, Admission),
     ) -> Result<Response, Failure> {
         let route = self.routes.find(asked.request.model.as_ref())?;
@@ -123,12 +131,12 @@ impl Edge {
         };
         let reader = self.sessions.submit(submission).await?;
         let head = head_of(&reader, incoming);
-        let keep_alive = route.model.keep_alive.unwrap_or(self.config.server.keep_alive);
+        let keep_alive = route.model.keep_alive.unwrap_or(surface.keep_alive);
         let begun = Begun { reader, head, options, keep_alive, route };
         if stream {
-            begun.stream(format, incoming.received).await
+            begun.stream(surface.format, incoming.received).await
         } else {
-            begun.whole(format, incoming.received).await
+            begun.whole(surface.format, incoming.received).await
         }
     }
 

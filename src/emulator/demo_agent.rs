@@ -60,7 +60,7 @@ impl Memory {
 }
 
 /// One answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Answer {
     /// What is said.
     pub(super) text: String,
@@ -79,15 +79,6 @@ pub(super) fn answer(memory: &mut Memory, text: &str, phone_number: Option<&str>
     let text = match repeated(text) {
         Some(verbatim) => verbatim.to_owned(),
         None => spoken(&Turn { known: &known, now: memory, phone_number, text }),
-    };
-    Answer { text, word_by_word: false }
-}
-
-/// Answers the results of actions that the caller ran for the agent.
-pub(super) fn acknowledge_results(results: usize) -> Answer {
-    let text = match results {
-        1 => "Thank you, I have the result of the action.".to_owned(),
-        _ => format!("Thank you, I have the results of {results} actions."),
     };
     Answer { text, word_by_word: false }
 }
@@ -130,6 +121,10 @@ fn holds_any(text: &str, phrases: &[&str]) -> bool {
     phrases.iter().any(|phrase| text.contains(phrase))
 }
 
+fn asks(lower: &str) -> bool {
+    holds_any(lower, &["what", "which", "know", "how much"])
+}
+
 fn last_message(turn: &Turn<'_>, lower: &str) -> Option<String> {
     let asked = holds_any(lower, &["last message", "previous message", "what did i just say"]);
     asked.then(|| match &turn.known.last_message {
@@ -144,8 +139,9 @@ fn talked_about(turn: &Turn<'_>, lower: &str) -> Option<String> {
 }
 
 fn own_number(turn: &Turn<'_>, lower: &str) -> Option<String> {
-    let asked = holds_any(lower, &["calling from", "my number", "my phone number"]);
-    asked.then(|| match turn.phone_number {
+    let means_number = holds_any(lower, &["my number", "my phone number"])
+        || (lower.contains("number") && lower.contains("calling from"));
+    (asks(lower) && means_number).then(|| match turn.phone_number {
         Some(number) => format!("You are calling from {number}."),
         None => "I cannot see the number you are calling from.".to_owned(),
     })
@@ -162,13 +158,14 @@ fn own_name(turn: &Turn<'_>, lower: &str) -> Option<String> {
 }
 
 fn monthly_payment(turn: &Turn<'_>, lower: &str) -> Option<String> {
-    let asked = holds_any(lower, &["monthly payment", "per month", "a month"]);
+    let asked = lower.contains("monthly payment")
+        || (asks(lower) && holds_any(lower, &["per month", "a month"]));
     asked.then(|| instalment(turn.now.amount_cents))
 }
 
 fn own_amount(turn: &Turn<'_>, lower: &str) -> Option<String> {
     let asked = lower.contains("how much")
-        && holds_any(lower, &["borrow", "loan"])
+        && holds_any(lower, &["did i", "do i", "i want"])
         && facts::amount_in(turn.text).is_none();
     asked.then(|| match turn.now.amount_cents {
         Some(cents) => format!("You want to borrow {}.", facts::dollars(cents)),
@@ -389,6 +386,12 @@ mod tests {
         let reply = after(&["My name is Ann and I need a loan of $9,000"]);
         assert!(reply.starts_with("Nice to meet you, Ann. I have noted"), "{reply}");
         assert!(reply.ends_with("Would that be a personal loan, a home loan or an auto loan?"));
+    }
+
+    #[test]
+    fn a_question_about_loans_is_not_one_about_the_callers_own() {
+        assert!(after(&["How much can I borrow?"]).starts_with("We offer personal loans"));
+        assert!(after(&["Block the card on my number"]).starts_with("I have blocked the card"));
     }
 
     #[test]

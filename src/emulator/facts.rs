@@ -6,6 +6,8 @@ const MAX_NAME: usize = 60;
 const MAX_NAME_WORDS: usize = 3;
 /// The largest amount that is believed: a billion dollars.
 const MAX_CENTS: u64 = 100_000_000_000;
+/// The smallest amount that is taken for one without a currency, so that "5 years" is not.
+const MIN_BARE_CENTS: u64 = 10_000;
 /// What stands before an amount when no currency does.
 const BORROWING: &[&str] = &["borrow", "loan of", "loan for"];
 
@@ -37,11 +39,12 @@ pub(super) fn amount_in(text: &str) -> Option<u64> {
         let start = at + found;
         let number = Number::leading(&lower[start..]);
         let before = lower[..start].trim_end();
-        let is_money = before.ends_with('$')
-            || number.is_followed_by_currency
-            || borrowing_at.is_some_and(|phrase| phrase < start);
+        let is_money = before.ends_with('$') || number.is_followed_by_currency;
+        let may_be_bare = borrowing_at.is_some_and(|phrase| phrase < start);
         match number.cents {
-            Some(cents) if is_money => return Some(cents),
+            Some(cents) if is_money || (may_be_bare && cents >= MIN_BARE_CENTS) => {
+                return Some(cents);
+            }
             _ => at = start + number.length,
         }
     }
@@ -207,6 +210,7 @@ mod tests {
             "count to 64",
             "how much did I want to borrow?",
             "in 1980 I wanted to borrow",
+            "I want to borrow for 5 years",
             "$99,999,999,999,999,999,999",
         ] {
             assert_eq!(amount_in(text), None, "{text}");

@@ -17,6 +17,7 @@ use super::request::{Ask, check_attributes, check_key};
 use super::routes::{Reply, request_id};
 use super::script::{AnswerBody, Cut, Pieces, Plan, script};
 use super::sessions::{Session, SessionKey};
+use super::tools::{self, Action};
 use super::traces::{Size, Tracer};
 use super::{Emulated, REQUEST_ID};
 
@@ -117,7 +118,7 @@ fn noted(ask: &Ask) -> Asked {
         has_trace: ask.wants_traces(),
         stream: ask.wants_stream(),
         end_session: ask.ends_session(),
-        results: ask.results(),
+        results: ask.results().len(),
         attributes: ask.session_attributes().cloned().unwrap_or_default(),
         prompt_attributes: ask.prompt_attributes().cloned().unwrap_or_default(),
     }
@@ -149,28 +150,43 @@ fn converse(
         told.for_each(|text| session.memory.listen(&text));
     }
     let turns = session.memory.turns as usize;
-    let answer = answer(ask, session);
+    let (answer, hand_over) = answer(ask, session)?;
     session.turns = session.turns.saturating_add(1);
     session.ending = ask.ends_session();
     let input = ask.input_text.as_ref().map_or(0, String::len);
     Ok(Plan {
         size: Size { input, output: answer.text.len(), turns },
         pieces: Pieces::new(answer.text, cut(ask.wants_stream(), answer.word_by_word)),
+        hand_over,
         pace: behaviour.pace,
         tracer: ask.wants_traces().then(|| Tracer::new(key.clone(), &emulated.account)),
         fault: behaviour.fault,
     })
 }
 
-fn answer(ask: &Ask, session: &mut Session) -> Answer {
-    match (ask.results(), &ask.input_text) {
-        (0, Some(text)) => {
-            let phone_number = session.attributes.get(PHONE_NUMBER).map(String::as_str);
-            demo_agent::answer(&mut session.memory, text, phone_number)
+/// What the agent says, or the event with which it hands control over.
+fn answer(ask: &Ask, session: &mut Session) -> Result<(Answer, Option<Bytes>), Refusal> {
+    let pending = session.pending.take();
+    if !ask.results().is_empty() {
+        let expected = pending.as_ref().map(|pending| pending.invocation_id.as_str());
+        if expected.is_some() && expected != ask.invocation_id() {
+            session.pending = pending;
+            return Err(Refusal::validation(
+                "invocationId is not the one of the actions asked for",
+            ));
         }
-        (0, None) => Answer { text: String::new(), word_by_word: false },
-        (results, _) => demo_agent::acknowledge_results(results),
+        let text = tools::acknowledge(ask.results(), pending.as_ref());
+        return Ok((Answer { text, word_by_word: false }, None));
     }
+    let Some(text) = &ask.input_text else { return Ok((Answer::default(), None)) };
+    if let Some(action) = Action::asked_for(text) {
+        session.memory.listen(text);
+        let (event, pending) = action.hand_over();
+        session.pending = Some(pending);
+        return Ok((Answer::default(), Some(event)));
+    }
+    let phone_number = session.attributes.get(PHONE_NUMBER).map(String::as_str);
+    Ok((demo_agent::answer(&mut session.memory, text, phone_number), None))
 }
 
 fn cut(is_streamed: bool, word_by_word: bool) -> Cut {

@@ -3,8 +3,17 @@
 //!
 //! It serves `InvokeAgent` of `bedrock-agent-runtime` and `GetCallerIdentity` of STS, so that one
 //! `AWS_ENDPOINT_URL` does for everything. Requests must carry an `Authorization` header, but no
-//! signature is checked. A [demo agent](demo_agent) answers for every agent id but those that
-//! begin with `MISSING`, which do not exist; the access key `AKIADENIED` may do nothing.
+//! signature is checked; the access key `AKIADENIED` may do nothing. Agents whose id begins with
+//! `MISSING` do not exist; for all others one demo agent answers, a banking assistant that
+//! remembers names and amounts. Some phrases are there for tests:
+//!
+//! | message | answer |
+//! |---|---|
+//! | `count to N` | N words, each a chunk of its own when the answer is streamed; up to 2,000 |
+//! | `repeat: …` | the text that follows, byte by byte the same |
+//! | `call: NAME key=value …` | control returns to the caller, who is to run NAME |
+//! | `how many turns …` | the user messages that the session held before this one |
+//! | `what was my last message?` | the user message before this one |
 //!
 //! As on AWS, an unknown or expired session starts blank without an error, attributes given in
 //! `sessionAttributes` are kept, `conversationHistory` is taken up by a session without turns,
@@ -14,7 +23,8 @@
 //! # Settings
 //! The configuration sets them for all calls, session attributes (or prompt session attributes,
 //! which go first) for some: `outcrop-emulator-first-token-ms`, `outcrop-emulator-chunk-ms`, and
-//! `outcrop-emulator-fault`.
+//! `outcrop-emulator-fault`. A session attribute is kept and so holds for the session's later
+//! calls too; a prompt session attribute holds for its own call.
 //!
 //! # Faults
 //! | fault | what happens |
@@ -82,6 +92,7 @@ mod routes;
 mod script;
 mod sessions;
 mod sts;
+mod tools;
 mod traces;
 
 /// The header with the service's id for a request.

@@ -41,6 +41,7 @@ struct Streaming {
 struct SessionState {
     session_attributes: Option<BTreeMap<String, String>>,
     prompt_session_attributes: Option<BTreeMap<String, String>>,
+    invocation_id: Option<String>,
     return_control_invocation_results: Option<Vec<Value>>,
     conversation_history: Option<History>,
 }
@@ -111,11 +112,16 @@ impl Ask {
         self.session_state.as_ref()?.prompt_session_attributes.as_ref()
     }
 
-    /// How many results of actions are handed in.
-    pub(super) fn results(&self) -> usize {
-        let results =
-            |state: &SessionState| state.return_control_invocation_results.as_ref().map(Vec::len);
-        self.session_state.as_ref().and_then(results).unwrap_or(0)
+    /// The results of actions that are handed in.
+    pub(super) fn results(&self) -> &[Value] {
+        let state = self.session_state.as_ref();
+        let results = state.and_then(|state| state.return_control_invocation_results.as_deref());
+        results.unwrap_or(&[])
+    }
+
+    /// The id of the actions whose results are handed in.
+    pub(super) fn invocation_id(&self) -> Option<&str> {
+        self.session_state.as_ref()?.invocation_id.as_deref()
     }
 
     /// The messages of `conversationHistory`.
@@ -126,7 +132,7 @@ impl Ask {
     }
 
     fn check(&self) -> Result<(), Refusal> {
-        if self.input_text.is_none() && !self.ends_session() && self.results() == 0 {
+        if self.input_text.is_none() && !self.ends_session() && self.results().is_empty() {
             return Err(Refusal::validation(
                 "inputText is required unless the session ends or results are returned",
             ));
@@ -135,7 +141,7 @@ impl Ask {
         if text_length > MAX_INPUT_TEXT {
             return Err(invalid("inputText", "at most 25000000 characters"));
         }
-        if self.results() > MAX_RESULTS {
+        if self.results().len() > MAX_RESULTS {
             return Err(invalid("returnControlInvocationResults", "1 to 5 members"));
         }
         if self.guardrail_interval().is_some_and(|interval| interval < 1) {
@@ -219,7 +225,7 @@ mod tests {
         assert_eq!(refused("").kind, Some("ValidationException"));
         assert!(Ask::parse(br#"{"endSession":true}"#).is_ok());
         let results = r#"{"sessionState":{"returnControlInvocationResults":[{}]}}"#;
-        assert_eq!(Ask::parse(results.as_bytes()).unwrap().results(), 1);
+        assert_eq!(Ask::parse(results.as_bytes()).unwrap().results().len(), 1);
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub(super) struct Pace {
 pub(super) struct Plan {
     /// Its text.
     pub(super) pieces: Pieces,
+    /// The event that hands control over, where the agent does that instead of answering.
+    pub(super) hand_over: Option<Bytes>,
     /// How fast it comes.
     pub(super) pace: Pace,
     /// Who writes traces, where they are wanted.
@@ -143,7 +145,7 @@ pub(super) type Script = Box<dyn Iterator<Item = Step> + Send>;
 
 /// Lays down the course of an answer.
 pub(super) fn script(plan: Plan) -> Script {
-    let Plan { pieces, pace, tracer, size, fault } = plan;
+    let Plan { pieces, hand_over, pace, tracer, size, fault } = plan;
     let opening = tracer.as_ref().map(|tracer| tracer.opening(size)).into_iter().flatten();
     let closing = tracer.as_ref().map(|tracer| tracer.closing(size)).into_iter();
     let thinking = match fault {
@@ -151,7 +153,8 @@ pub(super) fn script(plan: Plan) -> Script {
         _ => Duration::ZERO,
     };
     let before = opening.map(send).chain(thoughts(thinking, tracer));
-    let chunks = chunks(pieces, pace);
+    let hand_over = hand_over.map(|frame| Step { after: pace.first, act: Act::Send(frame) });
+    let chunks = chunks(pieces, pace).chain(hand_over);
     let end = closing.map(send).chain([Step::now(Act::End(Ending::Ok))]);
     match fault {
         Some(Fault::SilentBody) => Box::new(std::iter::once(Step::now(Act::Silence))),
@@ -323,7 +326,8 @@ mod tests {
     fn acts(fault: Option<Fault>) -> Vec<String> {
         let pieces = Pieces::new("1 2 3 ".to_owned(), Cut::Words);
         let size = Size { input: 1, output: 1, turns: 0 };
-        let plan = Plan { pieces, pace: Pace::default(), tracer: None, size, fault };
+        let pace = Pace::default();
+        let plan = Plan { pieces, hand_over: None, pace, tracer: None, size, fault };
         script(plan)
             .map(|step| match step.act {
                 Act::Send(_) => "send".to_owned(),

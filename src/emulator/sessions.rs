@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::demo_agent::Memory;
+use super::tools::Pending;
 
 /// Sessions remembered at once.
 const MAX_SESSIONS: usize = 200_000;
@@ -43,6 +44,8 @@ pub(super) struct Session {
     pub(super) memory: Memory,
     /// `sessionAttributes`, kept from call to call.
     pub(super) attributes: BTreeMap<String, String>,
+    /// The action whose result is waited for.
+    pub(super) pending: Option<Pending>,
     /// Calls so far, refused ones counted.
     pub(super) calls: u64,
     /// Calls that were answered; history that was told does not count.
@@ -72,6 +75,7 @@ impl Session {
         Self {
             memory: Memory::default(),
             attributes: BTreeMap::new(),
+            pending: None,
             calls: 0,
             turns: 0,
             ending: false,
@@ -86,6 +90,7 @@ impl Session {
     fn forget(&mut self) {
         self.memory = Memory::default();
         self.attributes.clear();
+        self.pending = None;
         self.calls = 0;
         self.turns = 0;
         self.ending = false;

@@ -12,7 +12,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::backend::Route;
-use crate::metrics::InterruptReason;
+use crate::metrics::{EndReason, InterruptReason};
 use crate::store::{Record, StoreError};
 use crate::turn::request::DisconnectPolicy;
 use crate::turn::{Failure, ModelName, RequestId, SessionKey, TurnId, TurnPolicy, TurnRequest};
@@ -51,7 +51,7 @@ pub(super) enum SessionMsg {
     /// From [`Sessions`](super::Sessions): what do you hold?
     Read(oneshot::Sender<Snapshot>),
     /// From [`Sessions`](super::Sessions): the session is over; answered once it is forgotten.
-    End(oneshot::Sender<()>),
+    End(EndReason, oneshot::Sender<()>),
     /// From the supervisor's sweep: you have been idle for long.
     Retire,
     /// From [`Sessions`](super::Sessions) at the end of the grace: fail what runs.
@@ -168,7 +168,7 @@ impl Actor for SessionActor {
             SessionMsg::WaitedTooLong(turn) => state.waited_too_long(&turn),
             SessionMsg::Interrupt(order) => state.interrupt(order),
             SessionMsg::Read(reply) => state.read(reply),
-            SessionMsg::End(reply) => state.end(reply),
+            SessionMsg::End(reason, reply) => state.end(reason, reply),
             SessionMsg::Retire => state.retire(),
             SessionMsg::Shutdown => state.shutdown(),
         }

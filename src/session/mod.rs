@@ -120,7 +120,7 @@ impl Sessions {
             store,
             directory: Arc::new(Directory::new()),
             heads: Heads::default(),
-            turns: Turns::new(turn.resume),
+            turns: Turns::new(turn.resume, turn.resume_bytes),
             detached: Arc::new(Semaphore::new(turn.max_detached)),
             afterwards: TaskTracker::new(),
             config,
@@ -140,7 +140,7 @@ impl Sessions {
         let permit = self.permit()?;
         let destination = self.destination(&submission);
         if self.env.directory.get(&destination.key).is_none() {
-            self.make_room(&destination).await;
+            self.make_room(&destination.key).await;
         }
         let Submission { route, request, request_id, received, hold, .. } = submission;
         let call = Arc::new(Call {
@@ -180,10 +180,7 @@ impl Sessions {
             match answer.await {
                 Ok(Ok(())) => return Ok(reader),
                 Ok(Err(failure)) => return Err(failure),
-                Err(_) => {
-                    self.env.turns.forget(reader.log());
-                    permit = self.permit()?;
-                }
+                Err(_) => permit = self.permit()?,
             }
             tokio::task::yield_now().await;
         }
@@ -308,21 +305,18 @@ impl Sessions {
         })
     }
 
-    /// Lets the tenant's oldest session go when it has as many as it may and one more begins.
-    async fn make_room(&self, destination: &Destination) {
-        let Destination { key, is_new, .. } = destination;
-        let census = self.env.store.census(key.tenant.clone()).await;
-        let Ok((count, Some(oldest))) = census else { return };
+    /// Lets the tenant's oldest session go when it has as many as it may and one more comes.
+    async fn make_room(&self, key: &SessionKey) {
+        let store = &self.env.store;
+        let Ok((count, Some(oldest))) = store.census(key.tenant.clone()).await else { return };
         if count < self.env.config.session.max_per_tenant {
             return;
         }
-        if !is_new && !matches!(self.env.store.load(key.clone()).await, Ok(None)) {
+        if matches!(store.load(key.clone()).await, Ok(Some(_))) {
             return;
         }
         self.env.metrics.rate_limited(Limit::TenantSessions);
-        if self.forget(&oldest).await {
-            self.env.metrics.session_ended(EndReason::Evicted);
-        }
+        self.forget(&oldest, EndReason::Evicted).await;
     }
 
     /// What a session holds.
@@ -399,20 +393,21 @@ impl Sessions {
     /// `SessionNotFound`, also for another tenant's.
     pub async fn end(&self, key: &SessionKey) -> Result<(), Failure> {
         self.read(key).await?;
-        self.forget(key).await;
+        self.forget(key, EndReason::Ended).await;
         Ok(())
     }
 
-    async fn forget(&self, key: &SessionKey) -> bool {
+    async fn forget(&self, key: &SessionKey, reason: EndReason) {
         let model = match self.env.store.load(key.clone()).await {
             Ok(Some(record)) => record.model.clone(),
             _ => ModelName::none(),
         };
-        let Ok(actor) = self.spawn_with(key, model, Beginning::Load) else { return false };
+        let Ok(actor) = self.spawn_with(key, model, Beginning::Load) else { return };
         let (reply, answer) = oneshot::channel();
-        // One that is gone does not answer, which is told below.
-        let _ = actor.cast(SessionMsg::End(reply));
-        tokio::time::timeout(ANSWER, answer).await.is_ok_and(|ended| ended.is_ok())
+        // One that is gone does not answer.
+        let _ = actor.cast(SessionMsg::End(reason, reply));
+        // Whether it answers or not, the session's place is free or soon will be.
+        let _ = tokio::time::timeout(ANSWER, answer).await;
     }
 
     /// A reader of a tenant's turn that continues after the event numbered `after`.

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, Span};
 
-use crate::backend::{Ask, Backend, Outlet};
+use crate::backend::{Ask, Outlet, Route};
 use crate::metrics::{InterruptReason, Outcome as OutcomeLabel, Presence, StoreOp};
 use crate::turn::request::DisconnectPolicy;
 use crate::turn::{
@@ -77,7 +77,7 @@ impl Running {
         let Prepared { origin, is_first, upstream, history, input, left_behind } = prepared;
         count(env, origin, is_first.then_some(&call));
         if let Some(branch) = left_behind {
-            keep_branch(env, branch);
+            keep_branch(env, held, branch);
         }
         writer.set_origin(origin);
         writer.append([TurnEvent::Started]);
@@ -134,13 +134,13 @@ impl Running {
         self.turn() == turn
     }
 
-    /// Whether the session was found by its transcript, which took its head away.
-    pub(super) fn came_by_transcript(&self) -> bool {
-        self.call.base.is_some()
+    pub(super) fn route(&self) -> Arc<Route> {
+        Arc::clone(&self.call.route)
     }
 
-    pub(super) fn backend(&self) -> Arc<dyn Backend> {
-        Arc::clone(&self.call.route.backend)
+    /// Whether somebody follows the turn: a reader may have come back since the last one left.
+    pub(super) fn has_readers(&self) -> bool {
+        self.writer.log().has_readers()
     }
 
     pub(super) fn disconnect_policy(&self) -> DisconnectPolicy {
@@ -274,7 +274,16 @@ fn count(env: &Env, origin: Origin, first: Option<&Arc<Call>>) {
     }
 }
 
-fn keep_branch(env: &Arc<Env>, branch: crate::store::Record) {
+/// Branches that forks of one session leave behind; beyond, the oldest goes.
+const BRANCHES: u32 = 32;
+
+fn keep_branch(env: &Arc<Env>, held: &Conversation, branch: crate::store::Record) {
+    let oldest = held.record().branches.checked_sub(BRANCHES).filter(|number| *number > 0);
+    if let Some(number) = oldest {
+        let mut key = branch.key.clone();
+        key.id = held.record().key.id.branch(number);
+        drop(env.afterwards.spawn(env.store.remove(key)));
+    }
     let work = env.store.save(Arc::new(branch));
     let at_once = env.run(StoreOp::Save, work, |result| {
         if let Err(error) = result {
