@@ -94,6 +94,8 @@ impl Running {
             bounds: bounds(env, &call),
             outlet: outlet.clone(),
             metrics: Arc::clone(&call.route.metrics),
+            broker: Arc::clone(&env.metrics),
+            kind: call.route.kind,
             input_text: input_text(&history, &input),
         };
         let ask = Ask {
