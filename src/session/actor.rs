@@ -2,7 +2,7 @@
 //!
 //! One actor a conversation. It never awaits the network or the disk: turns run in a
 //! [`Pump`](super::pump::Pump), the store answers by message. [`Phase`](super::phase::Phase)
-//! decides, [`State`](super::state::State) acts. What must happen at the end rides on `Drop`:
+//! decides, [`State`] acts. What must happen at the end rides on `Drop`:
 //! the place in the directory, the running pump, the turn's writer.
 
 use std::sync::Arc;
