@@ -215,6 +215,7 @@ impl Running {
         let metrics = &call.route.metrics;
         if let Some(usage) = &usage {
             metrics.tokens(usage);
+            call.hold.used(usage);
         }
         let label = label(&end);
         metrics.ended(label, began.elapsed());
