@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use futures_util::Stream;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
+use tokio_stream::Stream;
 use warp::reply::Response;
 
 use crate::backend::Route;
