@@ -98,7 +98,8 @@
 //! | turns that wait in one session | 8, for 60 s | `turn.queue`, `turn.queue_wait_seconds` |
 //! | turns that run without a reader | 1,000 | `turn.max_detached` |
 //! | sessions with an actor | 200,000 | `session.max_resident` |
-//! | sessions of a tenant | 100,000; checked when the broker makes up a session's id | `session.max_per_tenant` |
+//! | sessions of a tenant | 100,000, then the one idle the longest goes | `session.max_per_tenant` |
+//! | branches that forks of one session leave behind | 32, then the oldest goes | `session/running.rs` |
 //! | a session's transcript | 1 MiB and 1,000 messages | `session.history_bytes`, `session.history_messages` |
 //! | a history that seeds an upstream session | 400,000 bytes | `backend/bedrock_agent/mod.rs` |
 //! | events between backend and pump | yields at 64 | [`Outlet`](backend::Outlet) |

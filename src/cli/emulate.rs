@@ -74,7 +74,8 @@ pub(super) async fn run(verb: Emulate, environment: Environment) -> u8 {
     say(&format_args!("emulator listening on http://{address}"));
     say(&format_args!(
         "point AWS clients at it: AWS_ENDPOINT_URL=http://{address} AWS_REGION=us-east-1 \
-         AWS_ACCESS_KEY_ID=emulated AWS_SECRET_ACCESS_KEY=emulated"
+         AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=emulated \
+         AWS_SECRET_ACCESS_KEY=emulated"
     ));
     let stops = Stops::new();
     let _signals = stops.on_signals();

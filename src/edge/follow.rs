@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, stream};
+use futures_util::stream;
 use tokio::time::Sleep;
+use tokio_stream::Stream;
 
 use crate::metrics::TurnMetrics;
 use crate::session::TurnReader;

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Buf;
-use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, StatusCode};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio_stream::Stream;
 use warp::Filter as _;
 use warp::path::FullPath;
 use warp::reply::Response;

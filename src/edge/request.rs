@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use tokio_stream::{Stream, StreamExt as _};
 
 use crate::config::Server;
 use crate::turn::{Failure, FailureKind, RequestId};

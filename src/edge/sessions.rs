@@ -1,10 +1,10 @@
 //! Sessions over HTTP: list, read, interrupt, follow, end.
 
 use bytes::Buf;
-use futures_util::Stream;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio_stream::Stream;
 use warp::reply::Response;
 
 use crate::gate::Caller;

@@ -8,17 +8,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use futures_util::Stream;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
+use tokio_stream::Stream;
 use warp::reply::Response;
 
 use crate::backend::Route;
 use crate::gate::{self, Admission, Caller};
-use crate::metrics;
-use crate::session::{Origin, Submission, TurnReader};
+use crate::session::{Hold, Origin, Submission, TurnReader};
 use crate::turn::request::{DisconnectPolicy, named};
-use crate::turn::{Failure, TurnEvent, TurnId, TurnPolicy};
+use crate::turn::{Failure, TurnEvent, TurnId, TurnPolicy, Usage};
 use crate::wire::openai_chat::parse_event_id;
 use crate::wire::{Asked, Defaults, Head, Options, WireFormat, caller};
 
@@ -64,7 +63,7 @@ impl Edge {
             Ok(admitted) => admitted,
             Err(refused) => return refused.write(format),
         };
-        let allowance = admission.allowance;
+        let standing = admission.standing;
         let asked = self.ask(incoming, body, surface).await;
         let answered = match asked {
             Ok(asked) => self.run(incoming, asked, surface, (caller, admission)).await,
@@ -75,9 +74,7 @@ impl Edge {
             Err(failure) => reply::failure_as(&failure, format.refusal(&failure)),
         };
         let headers = response.headers_mut();
-        if let Some(allowance) = allowance {
-            allowance.write(headers);
-        }
+        standing.write(headers);
         put_number(headers, "openai-processing-ms", incoming.received.elapsed().as_millis());
         response
     }
@@ -85,7 +82,7 @@ impl Edge {
     fn admit(&self, incoming: &Incoming) -> Result<(Caller, Admission), Refusal> {
         let caller = self.gate.identify(&incoming.headers).map_err(Refusal::Failed)?;
         let admission = self.gate.admit(&caller).map_err(|refused| {
-            self.metrics.rate_limited(limit_label(refused.limit));
+            self.metrics.rate_limited(refused.limit);
             Refusal::Limited(refused)
         })?;
         Ok((caller, admission))
@@ -127,7 +124,7 @@ impl Edge {
             request_id: incoming.id.clone(),
             key_label: caller.label.to_string(),
             received: incoming.received,
-            hold: Arc::new(admission),
+            hold: Box::new(Admitted(admission)),
         };
         let reader = self.sessions.submit(submission).await?;
         let head = head_of(&reader, incoming);
@@ -248,7 +245,7 @@ impl Begun {
 /// A refusal at the gate.
 enum Refusal {
     Failed(Failure),
-    Limited(gate::Refused),
+    Limited(Box<gate::Refused>),
 }
 
 impl Refusal {
@@ -265,11 +262,12 @@ impl Refusal {
     }
 }
 
-fn limit_label(limit: gate::Limit) -> metrics::Limit {
-    match limit {
-        gate::Limit::KeyRequests => metrics::Limit::KeyRequests,
-        gate::Limit::GlobalRequests => metrics::Limit::GlobalRequests,
-        gate::Limit::ConcurrentTurns => metrics::Limit::ConcurrentTurns,
+/// Holds a turn's admission, and charges it with what the turn used.
+struct Admitted(Admission);
+
+impl Hold for Admitted {
+    fn used(&self, usage: &Usage) {
+        self.0.charge(usage);
     }
 }
 

@@ -15,7 +15,9 @@ use crate::backend::Route;
 use crate::metrics::{EndReason, InterruptReason};
 use crate::store::{Record, StoreError};
 use crate::turn::request::DisconnectPolicy;
-use crate::turn::{Failure, ModelName, RequestId, SessionKey, TurnId, TurnPolicy, TurnRequest};
+use crate::turn::{
+    Failure, ModelName, RequestId, SessionKey, TurnId, TurnPolicy, TurnRequest, Usage,
+};
 
 use super::directory::Activity;
 use super::identity::Digest;
@@ -24,7 +26,11 @@ use super::state::{Env, State};
 use super::turn_log::TurnWriter;
 
 /// Whatever is to be held until a turn has ended: it is let go by being dropped.
-pub type Hold = Arc<dyn Send + Sync>;
+pub trait Hold: Send + Sync {
+    /// The turn has ended and used so much. Called at most once, and not for a turn of which
+    /// nobody knows; before the readers see the end.
+    fn used(&self, usage: &Usage);
+}
 
 /// What a session actor can be told.
 #[derive(Debug)]
@@ -88,8 +94,8 @@ pub(super) struct Call {
     pub(super) turn_policy: TurnPolicy,
     pub(super) disconnect_policy: DisconnectPolicy,
     pub(super) received: Instant,
-    /// Let go when the turn has ended.
-    pub(super) _hold: Hold,
+    /// Told what the turn used, and let go when it has ended.
+    pub(super) hold: Box<dyn Hold>,
 }
 
 /// An order to stop the running turn.

@@ -41,6 +41,8 @@ mod resume;
 mod running;
 mod state;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod turn_log;
 
 pub use actor::{Hold, Snapshot};
@@ -82,8 +84,8 @@ pub struct Submission {
     pub key_label: String,
     /// When it was received.
     pub received: Instant,
-    /// Let go when the turn has ended.
-    pub hold: Hold,
+    /// Told what the turn used, and let go when it has ended.
+    pub hold: Box<dyn Hold>,
 }
 
 impl std::fmt::Debug for Submission {
@@ -154,7 +156,7 @@ impl Sessions {
             branches: destination.branches,
             base: destination.base,
             received,
-            _hold: hold,
+            hold,
         });
         let handed = self.hand_over(&destination, call, permit).await;
         if handed.is_err()

@@ -19,7 +19,7 @@ use crate::turn::{
 
 use super::actor::{Call, SessionMsg};
 use super::conversation::{Arrival, Committed, Conversation, Prepared};
-use super::pump::{Bounds, CREDIT, Outcome, Pump, Pumped};
+use super::pump::{Bounds, CREDIT, Outcome, Pump, Pumped, estimate};
 use super::state::Env;
 use super::turn_log::{Origin, TurnWriter};
 
@@ -45,6 +45,8 @@ pub(super) struct Running {
     call: Arc<Call>,
     fold: Fold,
     input: Vec<Message>,
+    /// What went upstream, as text.
+    input_text: Arc<String>,
     upstream: UpstreamSessionId,
     credit: Arc<Semaphore>,
     pump: AbortOnDropHandle<()>,
@@ -87,6 +89,7 @@ impl Running {
         let span = span(&call, &writer);
         let credit = Arc::new(Semaphore::new(CREDIT));
         let outlet = Outlet::default();
+        let input_text = Arc::new(input_text(&history, &input));
         let pump = Pump {
             actor,
             serial,
@@ -96,7 +99,7 @@ impl Running {
             metrics: Arc::clone(&call.route.metrics),
             broker: Arc::clone(&env.metrics),
             kind: call.route.kind,
-            input_text: input_text(&history, &input),
+            input_text: Arc::clone(&input_text),
         };
         let ask = Ask {
             upstream: upstream.clone(),
@@ -107,13 +110,16 @@ impl Running {
         let answer = if input.is_empty() && !call.request.end_session {
             futures_util::future::ready(Err(nothing_new())).boxed()
         } else {
-            call.route.backend.answer(ask, outlet)
+            let backend = Arc::clone(&call.route.backend);
+            // Called by the pump, so that a panic in the call itself ends the turn alone.
+            async move { backend.answer(ask, outlet).await }.boxed()
         };
         let task = tokio::spawn(pump.run(answer).instrument(span.clone()));
         Self {
             serial,
             fold,
             input,
+            input_text,
             upstream,
             credit,
             pump: AbortOnDropHandle::new(task),
@@ -193,14 +199,27 @@ impl Running {
         held: &mut Conversation,
         ending: Ending,
     ) -> bool {
-        let Self { writer, call, mut fold, input, upstream, pump, began, span, is_visible, .. } =
-            *self;
+        let Self {
+            writer,
+            call,
+            mut fold,
+            input,
+            input_text,
+            upstream,
+            pump,
+            began,
+            span,
+            is_visible,
+            ..
+        } = *self;
         drop(pump);
         let (end, spoken) = end_event(env, ending);
         // A last event always may stand where no other last one was.
         let _ = fold.push(&end);
-        let usage = fold.usage();
         let is_kept = is_visible || !matches!(end, TurnEvent::Failed(_));
+        // A turn that was cut has its price too, though the backend did not come to tell it.
+        let estimated = || is_kept.then(|| estimate(&input_text, fold.text()));
+        let usage = fold.usage().or_else(estimated);
         if is_kept {
             held.commit(Committed {
                 input,
@@ -217,6 +236,7 @@ impl Running {
         let metrics = &call.route.metrics;
         if let Some(usage) = &usage {
             metrics.tokens(usage);
+            call.hold.used(usage);
         }
         let label = label(&end);
         metrics.ended(label, began.elapsed());
