@@ -142,7 +142,8 @@ impl Follow {
     }
 
     fn encode(&mut self, first: u64) {
-        let has_text = self.events[self.written..].iter().any(|event| matches!(event, TurnEvent::Text(_)));
+        let has_text =
+            self.events[self.written..].iter().any(|event| matches!(event, TurnEvent::Text(_)));
         if has_text && let Some(first_token) = self.first_token.take() {
             first_token.record(&self.reader);
         }

@@ -51,7 +51,9 @@ impl Heads {
     /// Registers that a session holds the conversation of this digest.
     pub(super) fn register(&self, digest: Digest, key: SessionKey) {
         let mut known = self.known.entry(digest).or_insert_with(Known::passed);
-        known.heads.push(key);
+        if !known.heads.contains(&key) {
+            known.heads.push(key);
+        }
         known.touched = SystemTime::now();
     }
 

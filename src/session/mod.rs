@@ -10,6 +10,7 @@
 //!  TurnReader ◀── log ◀────┘  └──── Pumped ◀───┘
 //! ```
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -152,7 +153,12 @@ impl Sessions {
             received,
             _hold: hold,
         });
-        self.hand_over(&destination, call, permit).await
+        let handed = self.hand_over(&destination, call, permit).await;
+        if let (Err(_), Some(base), false) = (&handed, destination.base, destination.is_new) {
+            // Nobody went on from there: the next attempt is to find the session again.
+            self.env.heads.register(base, destination.key);
+        }
+        handed
     }
 
     async fn hand_over(
@@ -340,10 +346,12 @@ impl Sessions {
         keys.retain(|key| !records.iter().any(|record| record.key == *key));
         keys.extend(records.iter().map(|record| record.key.clone()));
         let mut listed = Vec::new();
-        for key in keys.into_iter().take(limit) {
+        for key in keys {
             // One that ended meanwhile is not listed.
             listed.extend(self.read(&key).await.ok());
         }
+        listed.sort_by_key(|snapshot| Reverse(snapshot.record.last_active));
+        listed.truncate(limit);
         Ok(listed)
     }
 
