@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::config::Model;
 use crate::metrics::{self, TurnMetrics};
@@ -44,6 +44,7 @@ pub struct Routes {
     order: Vec<ModelName>,
     default: Option<ModelName>,
     allow_direct: bool,
+    opened: SystemTime,
     deps: Deps,
 }
 
@@ -67,7 +68,14 @@ impl Routes {
         }
         let routing = &deps.config.routing;
         let allow_direct = deps.config.allows_direct();
-        Ok(Self { named, order, default: routing.default.clone(), allow_direct, deps })
+        Ok(Self {
+            named,
+            order,
+            default: routing.default.clone(),
+            allow_direct,
+            opened: SystemTime::now(),
+            deps,
+        })
     }
 
     /// The route for what a client asked for: a configured name, a direct form, or the default.
@@ -76,13 +84,19 @@ impl Routes {
     /// `ModelNotFound`, naming what there is.
     pub fn find(&self, asked: Option<&ModelName>) -> Result<Arc<Route>, Failure> {
         let Some(name) = asked else { return self.fallback(None) };
-        if let Some(route) = self.named.get(name) {
+        if let Some(route) = self.named.get(name).or_else(|| self.configured_agent(name)) {
             return Ok(Arc::clone(route));
         }
         match self.direct(name)? {
             Some(route) => Ok(Arc::new(route)),
             None => self.fallback(Some(name)),
         }
+    }
+
+    /// Since when these routes are open.
+    #[must_use]
+    pub fn opened(&self) -> SystemTime {
+        self.opened
     }
 
     /// The configured models, in the order of the configuration.
@@ -97,6 +111,20 @@ impl Routes {
             return Some(Arc::clone(route));
         }
         self.direct(name).ok().flatten().map(Arc::new)
+    }
+
+    /// The configured model whose agent a direct name means, or whose name stands in an agent's
+    /// place: clients of the native stream have nowhere else to put it.
+    fn configured_agent(&self, name: &ModelName) -> Option<&Arc<Route>> {
+        KINDS.iter().find_map(|kind| {
+            let rest = name.as_str().strip_prefix(kind.direct_prefix?)?;
+            let mut meant = Model::new(name.clone(), kind.name);
+            (kind.direct)(&mut meant, rest).ok()?;
+            let agent = meant.agent_id.as_deref()?;
+            let both = Some((agent, meant.agent_alias_id.as_deref()?));
+            let same = self.configured().find(|route| route.backend.agent() == both);
+            same.or_else(|| self.named.get(&agent.parse().ok()?))
+        })
     }
 
     fn direct(&self, name: &ModelName) -> Result<Option<Route>, Failure> {

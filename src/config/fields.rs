@@ -121,6 +121,7 @@ fn server_section(fields: &mut impl Fields, server: &mut Server) {
         write_timeout,
         max_connections,
         keep_alive,
+        voice_keep_alive,
         drain,
         health_account,
     } = server;
@@ -136,6 +137,7 @@ fn server_section(fields: &mut impl Fields, server: &mut Server) {
     fields.field("write_timeout_seconds", &Seconds::SOME, write_timeout);
     fields.field("max_connections", &Count::SOME, max_connections);
     fields.field("keep_alive_seconds", &Seconds::SOME, keep_alive);
+    fields.field("voice_keep_alive_seconds", &Seconds::SOME, voice_keep_alive);
     fields.field("drain_seconds", &Seconds::ANY, drain);
     fields.field("health_account", &Flag, health_account);
 }
@@ -174,6 +176,7 @@ fn turn_section(fields: &mut impl Fields, turn: &mut Turn) {
         retries,
         retry_delay,
         resume,
+        resume_bytes,
     } = turn;
     fields.section("turn");
     fields.field("queue", &Count::ANY, queue);
@@ -188,6 +191,7 @@ fn turn_section(fields: &mut impl Fields, turn: &mut Turn) {
     fields.field("retries", &RETRIES, retries);
     fields.field("retry_delay_seconds", &Seconds::ANY, retry_delay);
     fields.field("resume_seconds", &Seconds::ANY, resume);
+    fields.field("resume_bytes", &Count::BYTES, resume_bytes);
 }
 
 fn limits_section(fields: &mut impl Fields, limits: &mut Limits) {

@@ -90,6 +90,9 @@ pub struct Server {
     pub max_connections: usize,
     /// `keep_alive_seconds`: silence on a stream after which a comment is sent. Default: 10.
     pub keep_alive: Duration,
+    /// `voice_keep_alive_seconds`: the same on `/api/chat/completions`, whose clients are voice
+    /// platforms and give up sooner. Default: 1.
+    pub voice_keep_alive: Duration,
     /// `drain_seconds`: running turns may go on for so long after SIGTERM. Default: 30.
     pub drain: Duration,
     /// `health_account`: whether `/health` shows the AWS account and region. Default: true.
@@ -110,6 +113,7 @@ impl Default for Server {
             write_timeout: Duration::from_secs(60),
             max_connections: 20_000,
             keep_alive: Duration::from_secs(10),
+            voice_keep_alive: Duration::from_secs(1),
             drain: Duration::from_secs(30),
             health_account: true,
         }
@@ -183,6 +187,9 @@ pub struct Turn {
     /// `resume_seconds`: how long an ended turn's events are kept for readers that come back.
     /// Default: 60.
     pub resume: Duration,
+    /// `resume_bytes`: what all ended turns together may hold for them; the oldest go first.
+    /// Default: 16 MiB.
+    pub resume_bytes: usize,
 }
 
 impl Default for Turn {
@@ -200,6 +207,7 @@ impl Default for Turn {
             retries: 2,
             retry_delay: Duration::from_millis(100),
             resume: Duration::from_secs(60),
+            resume_bytes: 16 << 20,
         }
     }
 }

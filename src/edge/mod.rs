@@ -41,6 +41,7 @@ mod turns;
 use listener::{Limits, Shutdown};
 use request::Incoming;
 use routes::{Route, Target};
+use turns::Surface;
 
 /// How long answers may take to reach their clients once all turns have ended.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -194,13 +195,9 @@ impl Edge {
         };
         let incoming = Incoming { headers, id: id.clone(), captured, query, received };
         match target {
-            Target::Chat { streams } => {
-                self.turn(&incoming, body, CHAT, Defaults { stream: streams }).await
-            }
+            Target::Chat { streams } => self.turn(&incoming, body, self.chat(streams)).await,
             Target::ResumeChat => self.resume(&incoming, CHAT),
-            Target::AgentStream => {
-                self.turn(&incoming, body, NDJSON, Defaults { stream: true }).await
-            }
+            Target::AgentStream => self.turn(&incoming, body, self.agent_stream()).await,
             Target::Models => or_failure(self.models(&incoming)),
             Target::Model => or_failure(self.model(&incoming)),
             Target::Sessions => or_refused(self.sessions(&incoming)).await,
@@ -214,6 +211,20 @@ impl Edge {
             Target::Metrics => or_refused(self.metrics_page()).await,
             Target::Info => probes::info(),
         }
+    }
+}
+
+impl Edge {
+    /// OpenAI's chat; where it streams by default, voice platforms call.
+    fn chat(&self, streams: bool) -> Surface {
+        let server = &self.config.server;
+        let keep_alive = if streams { server.voice_keep_alive } else { server.keep_alive };
+        Surface { format: CHAT, defaults: Defaults { stream: streams }, keep_alive }
+    }
+
+    fn agent_stream(&self) -> Surface {
+        let keep_alive = self.config.server.keep_alive;
+        Surface { format: NDJSON, defaults: Defaults { stream: true }, keep_alive }
     }
 }
 

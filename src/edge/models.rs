@@ -19,7 +19,7 @@ impl Edge {
         let caller = self.gate.identify(&incoming.headers)?;
         let usable =
             self.routes.configured().filter(|route| caller.may_use(&route.model.name).is_ok());
-        let data: Vec<_> = usable.map(|route| model(&route.model.name, route)).collect();
+        let data: Vec<_> = usable.map(|route| self.written(&route.model.name, route)).collect();
         Ok(reply::json(StatusCode::OK, &json!({ "object": "list", "data": data })))
     }
 
@@ -30,7 +30,16 @@ impl Edge {
         let name: ModelName = asked.parse().map_err(|_| unknown())?;
         let route = self.routes.exactly(&name).ok_or_else(unknown)?;
         caller.may_use(&name).map_err(|_| unknown())?;
-        Ok(reply::json(StatusCode::OK, &model(&name, &route)))
+        Ok(reply::json(StatusCode::OK, &self.written(&name, &route)))
+    }
+
+    fn written(&self, name: &ModelName, route: &Route) -> Value {
+        json!({
+            "id": name.as_str(),
+            "object": "model",
+            "created": epoch_seconds(self.routes.opened()),
+            "owned_by": route.kind,
+        })
     }
 }
 
@@ -40,15 +49,6 @@ fn unknown() -> Failure {
         "this model does not exist; GET /v1/models lists those that do",
     )
     .at("model")
-}
-
-fn model(name: &ModelName, route: &Route) -> Value {
-    json!({
-        "id": name.as_str(),
-        "object": "model",
-        "created": epoch_seconds(SystemTime::now()),
-        "owned_by": route.kind,
-    })
 }
 
 /// Seconds since 1970, as OpenAI's formats count.

@@ -19,7 +19,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EXPOSED: &str = "x-request-id, x-session-id, x-outcrop-session, x-outcrop-turn, \
                        x-outcrop-usage, openai-processing-ms, retry-after, retry-after-ms, \
                        x-should-retry, x-ratelimit-limit-requests, \
-                       x-ratelimit-remaining-requests, x-ratelimit-reset-requests";
+                       x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
+                       x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, \
+                       x-ratelimit-reset-tokens";
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 
 /// A JSON document.

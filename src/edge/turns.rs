@@ -15,16 +15,24 @@ use warp::reply::Response;
 
 use crate::backend::Route;
 use crate::gate::{self, Admission, Caller};
-use crate::metrics;
-use crate::session::{Origin, Submission, TurnReader};
+use crate::session::{Hold, Origin, Submission, TurnReader};
 use crate::turn::request::{DisconnectPolicy, named};
-use crate::turn::{Failure, TurnEvent, TurnId, TurnPolicy};
+use crate::turn::{Failure, TurnEvent, TurnId, TurnPolicy, Usage};
 use crate::wire::openai_chat::parse_event_id;
 use crate::wire::{Asked, Defaults, Head, Options, WireFormat, caller};
 
 use super::follow::{FirstToken, Follow};
 use super::request::{Incoming, read_body};
 use super::{Edge, reply};
+
+/// The dialect and the habits of a path.
+#[derive(Clone, Copy)]
+pub(super) struct Surface {
+    pub(super) format: &'static dyn WireFormat,
+    pub(super) defaults: Defaults,
+    /// Silence after which a stream shows a sign of life, unless the model says otherwise.
+    pub(super) keep_alive: Duration,
+}
 
 /// A turn that runs, and how its client wants to hear of it.
 struct Begun {
@@ -41,13 +49,13 @@ impl Edge {
         &self,
         incoming: &Incoming,
         body: S,
-        format: &'static dyn WireFormat,
-        defaults: Defaults,
+        surface: Surface,
     ) -> Response
     where
         S: Stream<Item = Result<B, warp::Error>> + Send,
         B: Buf + Send,
     {
+        let format = surface.format;
         if incoming.header("last-event-id").is_some() {
             return self.resume(incoming, format);
         }
@@ -55,10 +63,10 @@ impl Edge {
             Ok(admitted) => admitted,
             Err(refused) => return refused.write(format),
         };
-        let allowance = admission.allowance;
-        let asked = self.ask(incoming, body, format, &defaults).await;
+        let standing = admission.standing;
+        let asked = self.ask(incoming, body, surface).await;
         let answered = match asked {
-            Ok(asked) => self.run(incoming, asked, format, (caller, admission)).await,
+            Ok(asked) => self.run(incoming, asked, surface, (caller, admission)).await,
             Err(failure) => Err(failure),
         };
         let mut response = match answered {
@@ -66,9 +74,7 @@ impl Edge {
             Err(failure) => reply::failure_as(&failure, format.refusal(&failure)),
         };
         let headers = response.headers_mut();
-        if let Some(allowance) = allowance {
-            allowance.write(headers);
-        }
+        standing.write(headers);
         put_number(headers, "openai-processing-ms", incoming.received.elapsed().as_millis());
         response
     }
@@ -76,7 +82,7 @@ impl Edge {
     fn admit(&self, incoming: &Incoming) -> Result<(Caller, Admission), Refusal> {
         let caller = self.gate.identify(&incoming.headers).map_err(Refusal::Failed)?;
         let admission = self.gate.admit(&caller).map_err(|refused| {
-            self.metrics.rate_limited(limit_label(refused.limit));
+            self.metrics.rate_limited(refused.limit);
             Refusal::Limited(refused)
         })?;
         Ok((caller, admission))
@@ -87,15 +93,14 @@ impl Edge {
         &self,
         incoming: &Incoming,
         body: S,
-        format: &'static dyn WireFormat,
-        defaults: &Defaults,
+        surface: Surface,
     ) -> Result<(Asked, Bytes), Failure>
     where
         S: Stream<Item = Result<B, warp::Error>> + Send,
         B: Buf + Send,
     {
         let body = read_body(&incoming.headers, body, &self.config.server).await?;
-        let mut asked = format.decode(&body, defaults)?;
+        let mut asked = surface.format.decode(&body, &surface.defaults)?;
         heed_headers(&incoming.headers, &mut asked)?;
         Ok((asked, body))
     }
@@ -104,7 +109,7 @@ impl Edge {
         &self,
         incoming: &Incoming,
         (mut asked, body): (Asked, Bytes),
-        format: &'static dyn WireFormat,
+        surface: Surface,
         (caller, admission): (Caller, Admission),
     ) -> Result<Response, Failure> {
         let route = self.routes.find(asked.request.model.as_ref())?;
@@ -119,16 +124,16 @@ impl Edge {
             request_id: incoming.id.clone(),
             key_label: caller.label.to_string(),
             received: incoming.received,
-            hold: Arc::new(admission),
+            hold: Box::new(Admitted(admission)),
         };
         let reader = self.sessions.submit(submission).await?;
         let head = head_of(&reader, incoming);
-        let keep_alive = route.model.keep_alive.unwrap_or(self.config.server.keep_alive);
+        let keep_alive = route.model.keep_alive.unwrap_or(surface.keep_alive);
         let begun = Begun { reader, head, options, keep_alive, route };
         if stream {
-            begun.stream(format, incoming.received).await
+            begun.stream(surface.format, incoming.received).await
         } else {
-            begun.whole(format, incoming.received).await
+            begun.whole(surface.format, incoming.received).await
         }
     }
 
@@ -171,7 +176,10 @@ impl Edge {
         for event in reader.already_read() {
             encoder.skip(&event);
         }
-        let mut follow = Follow::new(reader, encoder, self.config.server.keep_alive);
+        let model = self.routes.exactly(&head.model);
+        let keep_alive = model.and_then(|route| route.model.keep_alive);
+        let keep_alive = keep_alive.unwrap_or(self.config.server.keep_alive);
+        let mut follow = Follow::new(reader, encoder, keep_alive);
         if seen.is_none() {
             follow.open();
         }
@@ -237,7 +245,7 @@ impl Begun {
 /// A refusal at the gate.
 enum Refusal {
     Failed(Failure),
-    Limited(gate::Refused),
+    Limited(Box<gate::Refused>),
 }
 
 impl Refusal {
@@ -254,17 +262,19 @@ impl Refusal {
     }
 }
 
-fn limit_label(limit: gate::Limit) -> metrics::Limit {
-    match limit {
-        gate::Limit::KeyRequests => metrics::Limit::KeyRequests,
-        gate::Limit::GlobalRequests => metrics::Limit::GlobalRequests,
-        gate::Limit::ConcurrentTurns => metrics::Limit::ConcurrentTurns,
+/// Holds a turn's admission, and charges it with what the turn used.
+struct Admitted(Admission);
+
+impl Hold for Admitted {
+    fn used(&self, usage: &Usage) {
+        self.0.charge(usage);
     }
 }
 
 /// Headers say what a body of a fixed dialect has no room for; they win over the body.
 fn heed_headers(headers: &HeaderMap, asked: &mut Asked) -> Result<(), Failure> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    // A value that is not text is refused like an empty one, not passed over.
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if let Some(id) = text("x-session-id") {
         let id = id.parse().map_err(|bad: crate::turn::ids::BadId| {
             Failure::bad_field("x-session-id", bad.to_string())

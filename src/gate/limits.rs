@@ -1,86 +1,43 @@
 //! How often a key may ask, how often all keys together, and how much at once.
 //!
-//! The allowances are governor's: a bucket of a minute's requests that fills steadily, so that a
-//! caller may spend them in one burst and then one by one. They are kept for each key, not for
-//! each tenant: a tenant that shares out its keys shares out its allowance.
+//! Limits are kept for each key, not for each tenant: a tenant that shares out its keys shares
+//! out its allowance.
 
-use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use governor::clock::Clock;
-use governor::middleware::StateInformationMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use governor::clock::{Clock, MonotonicClock};
+use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Config;
-use crate::turn::{Failure, FailureKind};
+use crate::metrics::Limit;
+use crate::turn::{Failure, FailureKind, Usage};
 
-const LIMIT_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
-const REMAINING_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
-const RESET_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-reset-requests");
-const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+use super::bucket::{Empty, Requests, Tokens};
+use super::standing::{Standing, spell, write_retry_after};
 
 /// When to come back after too many turns at once: nobody knows when one of them ends.
 const WAIT_FOR_A_TURN: Duration = Duration::from_secs(1);
 
-/// Which limit refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Limit {
-    /// The key's requests a minute.
-    KeyRequests,
-    /// Everybody's requests a minute.
-    GlobalRequests,
-    /// The key's turns at once.
-    ConcurrentTurns,
-}
-
-impl Limit {
-    /// Every limit, for metrics that start at zero.
-    pub const ALL: &'static [Self] =
-        &[Self::KeyRequests, Self::GlobalRequests, Self::ConcurrentTurns];
-
-    /// The metric label.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::KeyRequests => "key_requests",
-            Self::GlobalRequests => "global_requests",
-            Self::ConcurrentTurns => "concurrent_turns",
-        }
-    }
-}
-
-/// Where a caller stands with its requests a minute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Allowance {
-    /// Requests a minute, which is also the most in one burst.
-    pub limit: u32,
-    /// Requests that may be made at once.
-    pub remaining: u32,
-    /// Until all of them may be made again, rounded up to the time that one request takes to
-    /// come back.
-    pub reset: Duration,
-}
-
-impl Allowance {
-    /// Writes the `x-ratelimit-*-requests` headers, as the OpenAI SDKs read them.
-    pub fn write(&self, headers: &mut HeaderMap) {
-        headers.insert(LIMIT_REQUESTS, self.limit.into());
-        headers.insert(REMAINING_REQUESTS, self.remaining.into());
-        headers.insert(RESET_REQUESTS, text(&spell(self.reset)));
-    }
-}
-
 /// Leave to run one turn; the place among the key's concurrent turns comes back on drop.
 #[derive(Debug)]
-pub struct Admission {
-    /// Where the key stands now, or everybody where the key has no limit.
-    pub allowance: Option<Allowance>,
+pub struct Admission<C: Clock = MonotonicClock> {
+    /// Where the caller stands, this request taken and this turn's tokens not.
+    pub standing: Standing,
+    tokens: Option<Arc<Tokens<C>>>,
     _turn: Option<OwnedSemaphorePermit>,
+}
+
+impl<C: Clock + Clone> Admission<C> {
+    /// Takes what the turn used from the key's tokens, read and written, whether they are there
+    /// or not. To be called once, when the turn has ended.
+    pub fn charge(&self, usage: &Usage) {
+        if let Some(tokens) = &self.tokens {
+            tokens.take(usage.total_tokens());
+        }
+    }
 }
 
 /// A request that came too early.
@@ -90,68 +47,69 @@ pub struct Refused {
     pub failure: Failure,
     /// Which limit it was.
     pub limit: Limit,
-    /// Where the caller stands, if the limit is one of requests.
-    pub allowance: Option<Allowance>,
+    /// Where the caller stands, as far as it was looked at.
+    pub standing: Standing,
 }
 
 impl Refused {
     /// Writes when to come back, and where the caller stands.
     pub fn write(&self, headers: &mut HeaderMap) {
-        if let Some(allowance) = &self.allowance {
-            allowance.write(headers);
-        }
+        self.standing.write(headers);
         if let Some(wait) = self.failure.retry_after {
             write_retry_after(wait, headers);
         }
     }
 }
 
-/// Writes `retry-after` in whole seconds, at least one, and `retry-after-ms`, which the OpenAI
-/// SDKs prefer. Both are rounded up: never too early.
-pub fn write_retry_after(wait: Duration, headers: &mut HeaderMap) {
-    let milliseconds = whole_milliseconds(wait).max(1);
-    headers.insert(http::header::RETRY_AFTER, milliseconds.div_ceil(1_000).into());
-    headers.insert(RETRY_AFTER_MS, milliseconds.into());
-}
-
 /// The limits of all keys together and of each.
 #[derive(Debug)]
 pub(super) struct Limits<C: Clock> {
-    global: Option<Bucket<C>>,
+    global: Option<Requests<C>>,
     /// In the order of the configuration.
     of_key: Vec<OfKey<C>>,
 }
 
 #[derive(Debug)]
 struct OfKey<C: Clock> {
-    requests: Option<Bucket<C>>,
+    requests: Option<Requests<C>>,
+    tokens: Option<Arc<Tokens<C>>>,
     turns: Option<Arc<Semaphore>>,
 }
 
 impl<C: Clock + Clone> Limits<C> {
     pub(super) fn new(config: &Config, clock: &C) -> Self {
-        let bucket = |limit: Option<NonZeroU32>| limit.map(|limit| Bucket::new(limit, clock));
+        let requests = |limit: Option<NonZeroU32>| limit.map(|limit| Requests::new(limit, clock));
         let of_key = config.keys.iter().map(|key| OfKey {
-            requests: bucket(key.requests_per_minute),
+            requests: requests(key.requests_per_minute),
+            tokens: key.tokens_per_minute.map(|limit| Arc::new(Tokens::new(limit, clock))),
             turns: key.concurrent_turns.map(|limit| Arc::new(semaphore(limit))),
         });
-        Self { global: bucket(config.limits.requests_per_minute), of_key: of_key.collect() }
+        Self { global: requests(config.limits.requests_per_minute), of_key: of_key.collect() }
     }
 
-    /// Takes what can be given back first, and from everybody last.
-    pub(super) fn admit(&self, key: Option<usize>) -> Result<Admission, Refused> {
+    /// Looks before it takes, takes what can be given back first, and from everybody last.
+    pub(super) fn admit(&self, key: Option<usize>) -> Result<Admission<C>, Box<Refused>> {
         let of_key = key.and_then(|index| self.of_key.get(index));
-        let turn = match of_key.and_then(|of_key| of_key.turns.as_ref()) {
-            Some(turns) => {
-                Some(Arc::clone(turns).try_acquire_owned().map_err(|_| too_many_turns())?)
-            }
-            None => None,
-        };
-        let requests = of_key.and_then(|of_key| of_key.requests.as_ref());
-        let of_key = requests.map(|bucket| bucket.take(Limit::KeyRequests)).transpose()?;
-        let global =
-            self.global.as_ref().map(|bucket| bucket.take(Limit::GlobalRequests)).transpose()?;
-        Ok(Admission { allowance: of_key.or(global), _turn: turn })
+        let mut standing = Standing::default();
+        let tokens = of_key.and_then(|of_key| of_key.tokens.as_ref());
+        if let Some(tokens) = tokens {
+            standing.tokens = Some(tokens.look().map_err(|empty| no_tokens(&empty))?);
+        }
+        let turns = of_key.and_then(|of_key| of_key.turns.as_ref());
+        let turn = turns.map(|turns| Arc::clone(turns).try_acquire_owned()).transpose();
+        let turn = turn.map_err(|_| too_many_turns(standing))?;
+        if let Some(requests) = of_key.and_then(|of_key| of_key.requests.as_ref()) {
+            let taken = requests.take();
+            standing.requests =
+                Some(taken.map_err(|empty| no_requests(Limit::KeyRequests, &empty, standing))?);
+        }
+        if let Some(requests) = &self.global {
+            let taken = requests.take();
+            let global =
+                taken.map_err(|empty| no_requests(Limit::GlobalRequests, &empty, standing))?;
+            standing.requests.get_or_insert(global);
+        }
+        Ok(Admission { standing, tokens: tokens.map(Arc::clone), _turn: turn })
     }
 }
 
@@ -160,100 +118,49 @@ fn semaphore(limit: NonZeroU32) -> Semaphore {
     Semaphore::new(limit.min(Semaphore::MAX_PERMITS))
 }
 
-fn too_many_turns() -> Refused {
+fn too_many_turns(standing: Standing) -> Box<Refused> {
     let failure = Failure::new(
         FailureKind::RateLimited,
         "this API key has as many turns running as it may; wait for one of them to end",
     );
-    Refused {
-        failure: failure.after(WAIT_FOR_A_TURN),
-        limit: Limit::ConcurrentTurns,
-        allowance: None,
-    }
+    refused(failure.after(WAIT_FOR_A_TURN), Limit::ConcurrentTurns, standing)
 }
 
-/// An allowance of requests a minute.
-struct Bucket<C: Clock> {
-    limiter: RateLimiter<NotKeyed, InMemoryState, C, StateInformationMiddleware>,
-    quota: Quota,
-    clock: C,
+fn no_tokens(empty: &Empty) -> Box<Refused> {
+    let failure = used_up("this API key has used up its tokens", empty);
+    let standing = Standing { tokens: Some(empty.allowance), requests: None };
+    refused(failure, Limit::KeyTokens, standing)
 }
 
-impl<C: Clock + Clone> Bucket<C> {
-    fn new(per_minute: NonZeroU32, clock: &C) -> Self {
-        let quota = Quota::per_minute(per_minute);
-        let limiter = RateLimiter::direct_with_clock(quota, clock.clone()).with_middleware();
-        Self { limiter, quota, clock: clock.clone() }
-    }
-
-    fn take(&self, limit: Limit) -> Result<Allowance, Refused> {
-        let per_minute = self.quota.burst_size().get();
-        let of_one = self.quota.replenish_interval();
-        match self.limiter.check() {
-            Ok(state) => {
-                let remaining = state.remaining_burst_capacity();
-                let reset = of_one * per_minute.saturating_sub(remaining);
-                Ok(Allowance { limit: per_minute, remaining, reset })
-            }
-            Err(not_until) => {
-                let wait = not_until.wait_time_from(self.clock.now());
-                let reset = wait + of_one * (per_minute - 1);
-                let allowance = Allowance { limit: per_minute, remaining: 0, reset };
-                let message = match limit {
-                    Limit::GlobalRequests => "this broker has no requests left to give",
-                    _ => "this API key has used up its requests",
-                };
-                let message =
-                    format!("{message}: {per_minute} a minute; try again in {}", spell(wait));
-                let failure = Failure::new(FailureKind::RateLimited, message).after(wait);
-                Err(Refused { failure, limit, allowance: Some(allowance) })
-            }
-        }
-    }
-}
-
-impl<C: Clock> fmt::Debug for Bucket<C> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Bucket").field("quota", &self.quota).finish_non_exhaustive()
-    }
-}
-
-fn whole_milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
-}
-
-/// A duration as OpenAI writes it: `0s`, `12ms`, `1s`, `1.5s`, `6m0s`, `1h0m0.25s`.
-fn spell(duration: Duration) -> String {
-    let milliseconds = whole_milliseconds(duration);
-    if (1..1_000).contains(&milliseconds) {
-        return format!("{milliseconds}ms");
-    }
-    let (minutes, milliseconds) = (milliseconds / 60_000, milliseconds % 60_000);
-    let (hours, minutes) = (minutes / 60, minutes % 60);
-    let mut spelled = match (hours, minutes) {
-        (0, 0) => String::new(),
-        (0, minutes) => format!("{minutes}m"),
-        (hours, minutes) => format!("{hours}h{minutes}m"),
+fn no_requests(limit: Limit, empty: &Empty, standing: Standing) -> Box<Refused> {
+    let what = match limit {
+        Limit::GlobalRequests => "this broker has no requests left to give",
+        _ => "this API key has used up its requests",
     };
-    spelled.push_str(&(milliseconds / 1_000).to_string());
-    let fraction = format!(".{:03}", milliseconds % 1_000);
-    spelled.push_str(fraction.trim_end_matches('0').trim_end_matches('.'));
-    spelled.push('s');
-    spelled
+    let standing = Standing { requests: Some(empty.allowance), ..standing };
+    refused(used_up(what, empty), limit, standing)
 }
 
-/// A header value of what [`spell`] writes.
-fn text(spelled: &str) -> HeaderValue {
-    HeaderValue::from_str(spelled).expect("digits, letters and dots are a header value")
+fn refused(failure: Failure, limit: Limit, standing: Standing) -> Box<Refused> {
+    Box::new(Refused { failure, limit, standing })
+}
+
+fn used_up(what: &str, empty: &Empty) -> Failure {
+    let (limit, wait) = (empty.allowance.limit, empty.wait);
+    let message = format!("{what}: {limit} a minute; try again in {}", spell(wait));
+    Failure::new(FailureKind::RateLimited, message).after(wait)
 }
 
 #[cfg(test)]
 mod tests {
     use governor::clock::FakeRelativeClock;
+    use http::HeaderValue;
 
     use super::*;
+    use crate::config;
     use crate::gate::Gate;
     use crate::gate::keys::tests::key;
+    use crate::gate::standing::Allowance;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -264,23 +171,48 @@ mod tests {
 
     /// A gate with two keys of one tenant, `one` and `two`, each with these limits.
     fn setting(requests: Option<u32>, turns: Option<u32>, global: Option<u32>) -> Setting {
-        let keys = ["one", "two"].map(|name| {
-            let mut key = key("acme", name);
-            key.requests_per_minute = requests.and_then(NonZeroU32::new);
-            key.concurrent_turns = turns.and_then(NonZeroU32::new);
-            key
-        });
+        let mut limited = key("acme", "");
+        limited.requests_per_minute = requests.and_then(NonZeroU32::new);
+        limited.concurrent_turns = turns.and_then(NonZeroU32::new);
+        setting_of(&limited, global)
+    }
+
+    /// The same with a limit on tokens alone.
+    fn setting_with_tokens(per_minute: u32) -> Setting {
+        let mut limited = key("acme", "");
+        limited.tokens_per_minute = NonZeroU32::new(per_minute);
+        setting_of(&limited, None)
+    }
+
+    /// Both keys are limited like this one.
+    fn setting_of(limited: &config::Key, global: Option<u32>) -> Setting {
+        let keys = ["one", "two"]
+            .map(|name| config::Key { hash: key("acme", name).hash, ..limited.clone() });
         let mut config = Config { keys: keys.to_vec(), ..Config::default() };
         config.limits.requests_per_minute = global.and_then(NonZeroU32::new);
         let clock = FakeRelativeClock::default();
         Setting { gate: Gate::with_clock(&config, clock.clone()).unwrap(), clock }
     }
 
+    /// What a turn used, in both directions together.
+    fn used(tokens: u64) -> Usage {
+        let input_tokens = tokens / 3;
+        Usage { input_tokens, output_tokens: tokens - input_tokens, ..Usage::default() }
+    }
+
     impl Setting {
-        fn admit(&self, key: &'static str) -> Result<Admission, Refused> {
+        fn admit(&self, key: &'static str) -> Result<Admission<FakeRelativeClock>, Box<Refused>> {
             let mut headers = HeaderMap::new();
             headers.insert("x-api-key", HeaderValue::from_static(key));
             self.gate.admit(&self.gate.identify(&headers).unwrap())
+        }
+
+        fn tokens_of(&self, key: &'static str) -> Allowance {
+            let standing = match self.admit(key) {
+                Ok(admission) => admission.standing,
+                Err(refused) => refused.standing,
+            };
+            standing.tokens.unwrap()
         }
 
         fn limit_of(&self, key: &'static str) -> Limit {
@@ -292,7 +224,7 @@ mod tests {
     fn a_key_may_spend_its_minute_at_once_and_then_one_by_one() {
         let setting = setting(Some(60), None, None);
         for left in (0..60).rev() {
-            let allowance = setting.admit("one").unwrap().allowance.unwrap();
+            let allowance = setting.admit("one").unwrap().standing.requests.unwrap();
             assert_eq!((allowance.limit, allowance.remaining), (60, left));
             assert_eq!(allowance.reset, SECOND * (60 - left));
         }
@@ -300,7 +232,7 @@ mod tests {
         assert_eq!(refused.limit, Limit::KeyRequests);
         assert_eq!(refused.failure.kind, FailureKind::RateLimited);
         assert_eq!(refused.failure.retry_after, Some(SECOND));
-        assert_eq!(refused.allowance.unwrap().reset, 60 * SECOND);
+        assert_eq!(refused.standing.requests.unwrap().reset, 60 * SECOND);
         setting.clock.advance(SECOND);
         assert!(setting.admit("one").is_ok());
         assert!(setting.admit("one").is_err());
@@ -328,7 +260,7 @@ mod tests {
     #[test]
     fn the_limit_of_all_keys_binds_them_together() {
         let setting = setting(None, None, Some(2));
-        assert_eq!(setting.admit("one").unwrap().allowance.unwrap().remaining, 1);
+        assert_eq!(setting.admit("one").unwrap().standing.requests.unwrap().remaining, 1);
         assert!(setting.admit("two").is_ok());
         assert_eq!(setting.limit_of("one"), Limit::GlobalRequests);
         setting.clock.advance(30 * SECOND);
@@ -356,7 +288,11 @@ mod tests {
         assert!(setting.admit("two").is_ok());
         drop(first);
         let third = setting.admit("one").unwrap();
-        assert_eq!(third.allowance.unwrap().remaining, 97, "the refused one took no request");
+        assert_eq!(
+            third.standing.requests.unwrap().remaining,
+            97,
+            "the refused one took no request"
+        );
         drop((second, third));
     }
 
@@ -373,7 +309,7 @@ mod tests {
     fn without_limits_everything_is_admitted_and_nothing_is_claimed() {
         let setting = setting(None, None, None);
         for _ in 0..1_000 {
-            assert_eq!(setting.admit("one").unwrap().allowance, None);
+            assert_eq!(setting.admit("one").unwrap().standing, Standing::default());
         }
     }
 
@@ -401,32 +337,121 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_rounded_up_and_never_nothing() {
-        let table = [(0, "1", "1"), (1_000_000, "1", "1"), (1_000_000_001, "2", "1001")];
-        for (nanoseconds, seconds, milliseconds) in table {
-            let mut headers = HeaderMap::new();
-            write_retry_after(Duration::from_nanos(nanoseconds), &mut headers);
-            assert_eq!(headers["retry-after"], seconds);
-            assert_eq!(headers["retry-after-ms"], milliseconds);
+    fn a_turn_is_charged_with_what_it_read_and_wrote_when_it_has_ended() {
+        let setting = setting_with_tokens(600);
+        let full = Allowance { limit: 600, remaining: 600, reset: Duration::ZERO };
+        let admission = setting.admit("one").unwrap();
+        assert_eq!(admission.standing.tokens, Some(full));
+        assert_eq!(setting.tokens_of("one"), full, "a turn that runs has used nothing yet");
+        admission.charge(&used(100));
+        let left = Allowance { limit: 600, remaining: 500, reset: 10 * SECOND };
+        assert_eq!(setting.tokens_of("one"), left);
+        assert_eq!(setting.tokens_of("two"), full);
+        setting.clock.advance(4 * SECOND);
+        assert_eq!(setting.tokens_of("one").remaining, 540);
+        setting.clock.advance(60 * SECOND);
+        assert_eq!(setting.tokens_of("one"), full);
+    }
+
+    #[test]
+    fn a_key_that_owes_tokens_waits_until_it_has_paid() {
+        let setting = setting_with_tokens(60);
+        setting.admit("one").unwrap().charge(&used(90));
+        let refused = setting.admit("one").unwrap_err();
+        assert_eq!(refused.limit, Limit::KeyTokens);
+        assert_eq!(refused.failure.kind, FailureKind::RateLimited);
+        assert!(refused.failure.message.contains("tokens: 60 a minute; try again in 31s"));
+        assert_eq!(refused.failure.retry_after, Some(31 * SECOND));
+        let nothing = Allowance { limit: 60, remaining: 0, reset: 90 * SECOND };
+        assert_eq!(refused.standing.tokens, Some(nothing));
+        setting.clock.advance(30 * SECOND);
+        assert_eq!(setting.limit_of("one"), Limit::KeyTokens);
+        setting.clock.advance(SECOND);
+        assert_eq!(setting.tokens_of("one").remaining, 1);
+        assert!(setting.admit("two").is_ok());
+    }
+
+    #[test]
+    fn a_debt_of_many_minutes_is_paid_off_also_while_nobody_asks() {
+        let setting = setting_with_tokens(7);
+        let turns: Vec<_> = (0..10).map(|_| setting.admit("one").unwrap()).collect();
+        for turn in turns {
+            turn.charge(&used(70));
+        }
+        let wait = setting.admit("one").unwrap_err().failure.retry_after.unwrap();
+        assert!((98 * 60..100 * 60).contains(&wait.as_secs()), "{wait:?}");
+        setting.clock.advance(wait);
+        assert_eq!(setting.tokens_of("one").remaining, 1);
+    }
+
+    #[test]
+    fn no_debt_takes_more_than_a_day_to_pay() {
+        let day = 86_400 * SECOND;
+        for per_minute in [1, 7, 200_000, 1_000_000_000] {
+            let setting = setting_with_tokens(per_minute);
+            let turns = [(); 3].map(|()| setting.admit("one").unwrap());
+            for turn in turns {
+                turn.charge(&used(u64::MAX));
+            }
+            let wait = setting.admit("one").unwrap_err().failure.retry_after.unwrap();
+            assert!(wait <= day + 60 * SECOND, "{per_minute}: {wait:?}");
+            assert!(per_minute > 1_000_000 || wait >= day, "{per_minute}: {wait:?}");
+            setting.clock.advance(wait);
+            assert!(setting.admit("one").is_ok(), "{per_minute}");
         }
     }
 
     #[test]
-    fn durations_are_spelled_as_openai_does() {
-        let table = [
-            (0, "0s"),
-            (12, "12ms"),
-            (999, "999ms"),
-            (1_000, "1s"),
-            (1_500, "1.5s"),
-            (8_640, "8.64s"),
-            (60_000, "1m0s"),
-            (86_400, "1m26.4s"),
-            (360_000, "6m0s"),
-            (3_600_250, "1h0m0.25s"),
-        ];
-        for (milliseconds, spelled) in table {
-            assert_eq!(spell(Duration::from_millis(milliseconds)), spelled);
+    fn a_debt_is_taken_whole_by_turns_that_end_at_once() {
+        let setting = setting_with_tokens(1_000_000);
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                let admission = setting.admit("one").unwrap();
+                threads.spawn(move || (0..100).for_each(|_| admission.charge(&used(1_000))));
+            }
+        });
+        assert_eq!(setting.tokens_of("one").remaining, 600_000);
+    }
+
+    #[test]
+    fn a_key_without_tokens_takes_neither_a_request_nor_a_turn() {
+        let mut limited = key("acme", "");
+        limited.requests_per_minute = NonZeroU32::new(2);
+        limited.tokens_per_minute = NonZeroU32::new(60);
+        limited.concurrent_turns = NonZeroU32::new(1);
+        let setting = setting_of(&limited, None);
+        setting.admit("one").unwrap().charge(&used(60));
+        for _ in 0..10 {
+            assert_eq!(setting.limit_of("one"), Limit::KeyTokens);
         }
+        setting.clock.advance(SECOND);
+        let admission = setting.admit("one").unwrap();
+        assert_eq!(admission.standing.requests.unwrap().remaining, 0);
+        let refused = setting.admit("one").unwrap_err();
+        assert_eq!(refused.limit, Limit::ConcurrentTurns);
+        assert_eq!(refused.standing.tokens.unwrap().remaining, 1);
+    }
+
+    #[test]
+    fn tokens_are_written_beside_requests() {
+        let mut limited = key("acme", "");
+        limited.requests_per_minute = NonZeroU32::new(60);
+        limited.tokens_per_minute = NonZeroU32::new(1_200);
+        let setting = setting_of(&limited, None);
+        let admission = setting.admit("one").unwrap();
+        let mut headers = HeaderMap::new();
+        admission.standing.write(&mut headers);
+        assert_eq!(headers["x-ratelimit-remaining-requests"], "59");
+        assert_eq!(headers["x-ratelimit-limit-tokens"], "1200");
+        assert_eq!(headers["x-ratelimit-remaining-tokens"], "1200");
+        assert_eq!(headers["x-ratelimit-reset-tokens"], "0s");
+        admission.charge(&used(1_230));
+        let mut headers = HeaderMap::new();
+        setting.admit("one").unwrap_err().write(&mut headers);
+        assert_eq!(headers["x-ratelimit-limit-tokens"], "1200");
+        assert_eq!(headers["x-ratelimit-remaining-tokens"], "0");
+        assert_eq!(headers["x-ratelimit-reset-tokens"], "1m1.5s");
+        assert_eq!(headers["retry-after"], "2");
+        assert_eq!(headers["retry-after-ms"], "1550");
     }
 }

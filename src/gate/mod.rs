@@ -2,8 +2,8 @@
 //!
 //! [`Gate::identify`] finds out who is calling by the key that came along, [`Caller::may_use`]
 //! whether that key may use a model, and [`Gate::admit`] takes a request from the allowances and
-//! gives an [`Admission`] to hold for as long as the turn runs. All of it happens before a
-//! request's body is read.
+//! gives an [`Admission`] to hold for as long as the turn runs, and to charge with the tokens
+//! that it used. All but the charge happens before a request's body is read.
 //!
 //! What the gate keeps is one entry for each configured key, made at the start: nothing grows
 //! with what strangers send, and there is nothing to clean up.
@@ -19,11 +19,14 @@ use crate::turn::{Failure, FailureKind};
 use self::keys::Keys;
 use self::limits::Limits;
 
+mod bucket;
 mod keys;
 mod limits;
+mod standing;
 
 pub use self::keys::{Caller, DuplicateKey};
-pub use self::limits::{Admission, Allowance, Limit, Refused, write_retry_after};
+pub use self::limits::{Admission, Refused};
+pub use self::standing::{Allowance, Standing, write_retry_after};
 
 /// Knows the keys and their limits.
 ///
@@ -128,12 +131,13 @@ impl<C: Clock + Clone> Gate<C> {
     }
 
     /// Takes one request from the caller's allowance and from everybody's, and one of the
-    /// caller's concurrent turns, which comes back when the admission is dropped.
+    /// caller's concurrent turns, which comes back when the admission is dropped. Tokens are
+    /// taken by [`Admission::charge`]; here they only must not be used up.
     ///
     /// # Errors
     /// [`FailureKind::RateLimited`] at the first limit that is used up. A request that is
     /// refused for its key's limits takes nothing from the others' allowance.
-    pub fn admit(&self, caller: &Caller) -> Result<Admission, Refused> {
+    pub fn admit(&self, caller: &Caller) -> Result<Admission<C>, Box<Refused>> {
         self.limits.admit(caller.key)
     }
 }

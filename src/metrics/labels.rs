@@ -105,6 +105,8 @@ impl EndReason {
 pub enum Limit {
     /// A key's `requests_per_minute`.
     KeyRequests,
+    /// A key's `tokens_per_minute`.
+    KeyTokens,
     /// `limits.requests_per_minute`, all keys together.
     GlobalRequests,
     /// A key's `concurrent_turns`.
@@ -125,8 +127,9 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit, in declaration order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::KeyRequests,
+        Self::KeyTokens,
         Self::GlobalRequests,
         Self::ConcurrentTurns,
         Self::SessionQueue,
@@ -142,6 +145,7 @@ impl Limit {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::KeyRequests => "key_requests",
+            Self::KeyTokens => "key_tokens",
             Self::GlobalRequests => "global_requests",
             Self::ConcurrentTurns => "concurrent_turns",
             Self::SessionQueue => "session_queue",

@@ -2,7 +2,7 @@
 //!
 //! One actor a conversation. It never awaits the network or the disk: turns run in a
 //! [`Pump`](super::pump::Pump), the store answers by message. [`Phase`](super::phase::Phase)
-//! decides, [`State`](super::state::State) acts. What must happen at the end rides on `Drop`:
+//! decides, [`State`] acts. What must happen at the end rides on `Drop`:
 //! the place in the directory, the running pump, the turn's writer.
 
 use std::sync::Arc;
@@ -12,10 +12,12 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::backend::Route;
-use crate::metrics::InterruptReason;
+use crate::metrics::{EndReason, InterruptReason};
 use crate::store::{Record, StoreError};
 use crate::turn::request::DisconnectPolicy;
-use crate::turn::{Failure, ModelName, RequestId, SessionKey, TurnId, TurnPolicy, TurnRequest};
+use crate::turn::{
+    Failure, ModelName, RequestId, SessionKey, TurnId, TurnPolicy, TurnRequest, Usage,
+};
 
 use super::directory::Activity;
 use super::identity::Digest;
@@ -24,7 +26,11 @@ use super::state::{Env, State};
 use super::turn_log::TurnWriter;
 
 /// Whatever is to be held until a turn has ended: it is let go by being dropped.
-pub type Hold = Arc<dyn Send + Sync>;
+pub trait Hold: Send + Sync {
+    /// The turn has ended and used so much. Called at most once, and not for a turn of which
+    /// nobody knows; before the readers see the end.
+    fn used(&self, usage: &Usage);
+}
 
 /// What a session actor can be told.
 #[derive(Debug)]
@@ -51,7 +57,7 @@ pub(super) enum SessionMsg {
     /// From [`Sessions`](super::Sessions): what do you hold?
     Read(oneshot::Sender<Snapshot>),
     /// From [`Sessions`](super::Sessions): the session is over; answered once it is forgotten.
-    End(oneshot::Sender<()>),
+    End(EndReason, oneshot::Sender<()>),
     /// From the supervisor's sweep: you have been idle for long.
     Retire,
     /// From [`Sessions`](super::Sessions) at the end of the grace: fail what runs.
@@ -88,8 +94,8 @@ pub(super) struct Call {
     pub(super) turn_policy: TurnPolicy,
     pub(super) disconnect_policy: DisconnectPolicy,
     pub(super) received: Instant,
-    /// Let go when the turn has ended.
-    pub(super) _hold: Hold,
+    /// Told what the turn used, and let go when it has ended.
+    pub(super) hold: Box<dyn Hold>,
 }
 
 /// An order to stop the running turn.
@@ -168,7 +174,7 @@ impl Actor for SessionActor {
             SessionMsg::WaitedTooLong(turn) => state.waited_too_long(&turn),
             SessionMsg::Interrupt(order) => state.interrupt(order),
             SessionMsg::Read(reply) => state.read(reply),
-            SessionMsg::End(reply) => state.end(reply),
+            SessionMsg::End(reason, reply) => state.end(reason, reply),
             SessionMsg::Retire => state.retire(),
             SessionMsg::Shutdown => state.shutdown(),
         }

@@ -134,10 +134,13 @@ impl Directory {
         self.residents.iter().map(|resident| resident.actor.clone()).collect()
     }
 
-    /// A tenant's sessions that have an actor, at most `limit`.
+    /// A tenant's sessions that have an actor, the last active first, at most `limit`.
     pub(super) fn of_tenant(&self, tenant: &TenantId, limit: usize) -> Vec<SessionKey> {
         let residents = self.residents.iter();
         let theirs = residents.filter(|resident| resident.key().tenant == *tenant);
-        theirs.take(limit).map(|resident| resident.key().clone()).collect()
+        let mut theirs: Vec<_> =
+            theirs.map(|resident| (resident.activity.idle(), resident.key().clone())).collect();
+        theirs.sort_unstable_by_key(|(idle, _)| *idle);
+        theirs.into_iter().take(limit).map(|(_, key)| key).collect()
     }
 }

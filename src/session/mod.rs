@@ -11,6 +11,7 @@
 //! ```
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -81,8 +82,8 @@ pub struct Submission {
     pub key_label: String,
     /// When it was received.
     pub received: Instant,
-    /// Let go when the turn has ended.
-    pub hold: Hold,
+    /// Told what the turn used, and let go when it has ended.
+    pub hold: Box<dyn Hold>,
 }
 
 impl std::fmt::Debug for Submission {
@@ -98,6 +99,8 @@ struct Destination {
     branches: bool,
     is_new: bool,
     base: Option<identity::Digest>,
+    /// The head that was taken away from the session.
+    claimed: Option<identity::Digest>,
 }
 
 impl Sessions {
@@ -117,7 +120,7 @@ impl Sessions {
             store,
             directory: Arc::new(Directory::new()),
             heads: Heads::default(),
-            turns: Turns::new(turn.resume),
+            turns: Turns::new(turn.resume, turn.resume_bytes),
             detached: Arc::new(Semaphore::new(turn.max_detached)),
             afterwards: TaskTracker::new(),
             config,
@@ -136,8 +139,8 @@ impl Sessions {
         }
         let permit = self.permit()?;
         let destination = self.destination(&submission);
-        if destination.is_new {
-            self.make_room(&submission.tenant).await;
+        if self.env.directory.get(&destination.key).is_none() {
+            self.make_room(&destination.key).await;
         }
         let Submission { route, request, request_id, received, hold, .. } = submission;
         let call = Arc::new(Call {
@@ -151,12 +154,14 @@ impl Sessions {
             branches: destination.branches,
             base: destination.base,
             received,
-            _hold: hold,
+            hold,
         });
         let handed = self.hand_over(&destination, call, permit).await;
-        if let (Err(_), Some(base), false) = (&handed, destination.base, destination.is_new) {
-            // Nobody went on from there: the next attempt is to find the session again.
-            self.env.heads.register(base, destination.key);
+        if handed.is_err()
+            && let Some(head) = destination.claimed
+        {
+            // The session holds what it held; the same request may come again.
+            self.env.heads.register(head, destination.key);
         }
         handed
     }
@@ -228,6 +233,7 @@ impl Sessions {
             branches: false,
             is_new: false,
             base: None,
+            claimed: None,
         };
         if let Some(named) = &request.hints.named {
             return by_name(named.clone());
@@ -250,7 +256,8 @@ impl Sessions {
             Found::Head(held) => (held, false),
             Found::Passed | Found::Unknown | Found::Fresh => (key(SessionId::generate()), true),
         };
-        Destination { key, named: false, branches, is_new, base: Some(transcript.base) }
+        let claimed = (!is_new).then_some(transcript.base);
+        Destination { key, named: false, branches, is_new, base: Some(transcript.base), claimed }
     }
 
     fn actor(
@@ -298,16 +305,18 @@ impl Sessions {
         })
     }
 
-    /// Lets the tenant's oldest session go when it has as many as it may.
-    async fn make_room(&self, tenant: &TenantId) {
-        let Ok((count, Some(oldest))) = self.env.store.census(tenant.clone()).await else { return };
+    /// Lets the tenant's oldest session go when it has as many as it may and one more comes.
+    async fn make_room(&self, key: &SessionKey) {
+        let store = &self.env.store;
+        let Ok((count, Some(oldest))) = store.census(key.tenant.clone()).await else { return };
         if count < self.env.config.session.max_per_tenant {
             return;
         }
-        self.env.metrics.rate_limited(Limit::TenantSessions);
-        if self.forget(&oldest).await {
-            self.env.metrics.session_ended(EndReason::Evicted);
+        if matches!(store.load(key.clone()).await, Ok(Some(_))) {
+            return;
         }
+        self.env.metrics.rate_limited(Limit::TenantSessions);
+        self.forget(&oldest, EndReason::Evicted).await;
     }
 
     /// What a session holds.
@@ -342,8 +351,9 @@ impl Sessions {
     pub async fn list(&self, tenant: &TenantId, limit: usize) -> Result<Vec<Snapshot>, Failure> {
         let records = self.env.store.list(tenant.clone(), limit).await;
         let records = records.map_err(|error| store_failed(&error))?;
-        let mut keys = self.env.directory.of_tenant(tenant, limit);
-        keys.retain(|key| !records.iter().any(|record| record.key == *key));
+        // Those with an actor may know more than the store.
+        let mut keys: HashSet<_> =
+            self.env.directory.of_tenant(tenant, limit).into_iter().collect();
         keys.extend(records.iter().map(|record| record.key.clone()));
         let mut listed = Vec::new();
         for key in keys {
@@ -383,20 +393,21 @@ impl Sessions {
     /// `SessionNotFound`, also for another tenant's.
     pub async fn end(&self, key: &SessionKey) -> Result<(), Failure> {
         self.read(key).await?;
-        self.forget(key).await;
+        self.forget(key, EndReason::Ended).await;
         Ok(())
     }
 
-    async fn forget(&self, key: &SessionKey) -> bool {
+    async fn forget(&self, key: &SessionKey, reason: EndReason) {
         let model = match self.env.store.load(key.clone()).await {
             Ok(Some(record)) => record.model.clone(),
             _ => ModelName::none(),
         };
-        let Ok(actor) = self.spawn_with(key, model, Beginning::Load) else { return false };
+        let Ok(actor) = self.spawn_with(key, model, Beginning::Load) else { return };
         let (reply, answer) = oneshot::channel();
-        // One that is gone does not answer, which is told below.
-        let _ = actor.cast(SessionMsg::End(reply));
-        tokio::time::timeout(ANSWER, answer).await.is_ok_and(|ended| ended.is_ok())
+        // One that is gone does not answer.
+        let _ = actor.cast(SessionMsg::End(reason, reply));
+        // Whether it answers or not, the session's place is free or soon will be.
+        let _ = tokio::time::timeout(ANSWER, answer).await;
     }
 
     /// A reader of a tenant's turn that continues after the event numbered `after`.

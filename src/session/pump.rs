@@ -58,8 +58,8 @@ pub(super) struct Pump {
     pub(super) bounds: Bounds,
     pub(super) outlet: Outlet,
     pub(super) metrics: Arc<TurnMetrics>,
-    /// Tokens of what goes upstream, if the backend does not count.
-    pub(super) input_text: String,
+    /// What goes upstream, to count its tokens if the backend does not.
+    pub(super) input_text: Arc<String>,
 }
 
 /// Tells the actor that its pump is gone, also when the backend panicked.
@@ -218,12 +218,17 @@ impl Flow {
 
     fn estimate(&self, input: &str) -> Usage {
         let said: String = self.said.iter().map(AsRef::as_ref).collect();
-        Usage {
-            input_tokens: tokens::estimate(input),
-            output_tokens: tokens::estimate(&said),
-            estimated: true,
-            ..Usage::default()
-        }
+        estimate(input, &said)
+    }
+}
+
+/// What a turn used, as far as its texts tell.
+pub(super) fn estimate(input: &str, said: &str) -> Usage {
+    Usage {
+        input_tokens: tokens::estimate(input),
+        output_tokens: tokens::estimate(said),
+        estimated: true,
+        ..Usage::default()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Turns that can be followed: those that run, and for a while those that ended.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -10,31 +10,33 @@ use crate::turn::{TenantId, TurnId};
 
 use super::turn_log::{TurnLog, TurnReader};
 
-/// Bytes of ended turns kept for readers that come back; the oldest go first.
-const RETAINED_BYTES: usize = 16 << 20;
-
 /// Every turn that can be followed.
+///
+/// A running turn's log is kept by its writer and readers, an ended one's by `ended`; the index
+/// only points at them, so a turn that is lost on its way to an actor leaves nothing behind.
 #[derive(Debug)]
 pub(super) struct Turns {
-    logs: DashMap<TurnId, Arc<TurnLog>>,
+    logs: DashMap<TurnId, Weak<TurnLog>>,
     ended: Mutex<Ended>,
     keep: Duration,
+    bytes: usize,
 }
 
 #[derive(Debug, Default)]
 struct Ended {
-    order: VecDeque<(Instant, TurnId, usize)>,
+    order: VecDeque<(Instant, Arc<TurnLog>, usize)>,
     bytes: usize,
 }
 
 impl Turns {
-    pub(super) fn new(keep: Duration) -> Self {
-        Self { logs: DashMap::new(), ended: Mutex::default(), keep }
+    /// Keeps ended turns for so long, and of all together so many bytes.
+    pub(super) fn new(keep: Duration, bytes: usize) -> Self {
+        Self { logs: DashMap::new(), ended: Mutex::default(), keep, bytes }
     }
 
     /// A turn begins.
     pub(super) fn add(&self, log: &Arc<TurnLog>) {
-        self.logs.insert(log.meta().turn.clone(), Arc::clone(log));
+        self.logs.insert(log.meta().turn.clone(), Arc::downgrade(log));
     }
 
     /// A turn was refused before it began.
@@ -43,17 +45,18 @@ impl Turns {
     }
 
     /// A turn ended: it stays for a while.
-    pub(super) fn ended(&self, log: &TurnLog) {
+    pub(super) fn ended(&self, log: &Arc<TurnLog>) {
         let weight = log.weight();
         let mut ended = self.ended_turns();
         ended.bytes += weight;
-        ended.order.push_back((Instant::now(), log.meta().turn.clone(), weight));
+        ended.order.push_back((Instant::now(), Arc::clone(log), weight));
         self.drop_old(&mut ended);
     }
 
     /// Drops what has been kept long enough.
     pub(super) fn sweep(&self) {
         self.drop_old(&mut self.ended_turns());
+        self.logs.retain(|_, log| log.strong_count() > 0);
     }
 
     /// A reader of a tenant's turn that continues after an event.
@@ -63,17 +66,17 @@ impl Turns {
         turn: &TurnId,
         after: u64,
     ) -> Option<TurnReader> {
-        let log = self.logs.get(turn)?;
+        let log = self.logs.get(turn)?.upgrade()?;
         (log.meta().key.tenant == *tenant).then(|| log.follow(after))
     }
 
     fn drop_old(&self, ended: &mut Ended) {
-        while let Some((at, turn, weight)) = ended.order.front() {
-            if at.elapsed() < self.keep && ended.bytes <= RETAINED_BYTES {
+        while let Some((at, log, weight)) = ended.order.front() {
+            if at.elapsed() < self.keep && ended.bytes <= self.bytes {
                 break;
             }
             ended.bytes -= weight;
-            self.logs.remove(turn);
+            self.logs.remove(&log.meta().turn);
             ended.order.pop_front();
         }
     }

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, Span};
 
-use crate::backend::{Ask, Backend, Outlet};
+use crate::backend::{Ask, Outlet, Route};
 use crate::metrics::{InterruptReason, Outcome as OutcomeLabel, Presence, StoreOp};
 use crate::store::Record;
 use crate::turn::request::DisconnectPolicy;
@@ -20,7 +20,7 @@ use crate::turn::{
 
 use super::actor::{Call, SessionMsg};
 use super::conversation::{Arrival, Committed, Conversation, Prepared};
-use super::pump::{Bounds, CREDIT, Outcome, Pump, Pumped};
+use super::pump::{Bounds, CREDIT, Outcome, Pump, Pumped, estimate};
 use super::state::Env;
 use super::turn_log::{Origin, TurnWriter};
 
@@ -46,6 +46,8 @@ pub(super) struct Running {
     call: Arc<Call>,
     fold: Fold,
     input: Vec<Message>,
+    /// What went upstream, as text.
+    input_text: Arc<String>,
     upstream: UpstreamSessionId,
     /// What the session held before a fork: kept once the fork is.
     left_behind: Option<Record>,
@@ -89,6 +91,7 @@ impl Running {
         let span = span(&call, &writer);
         let credit = Arc::new(Semaphore::new(CREDIT));
         let outlet = Outlet::default();
+        let input_text = Arc::new(input_text(&history, &input));
         let pump = Pump {
             actor,
             serial,
@@ -96,7 +99,7 @@ impl Running {
             bounds: bounds(env, &call),
             outlet: outlet.clone(),
             metrics: Arc::clone(&call.route.metrics),
-            input_text: input_text(&history, &input),
+            input_text: Arc::clone(&input_text),
         };
         let ask = Ask {
             upstream: upstream.clone(),
@@ -114,6 +117,7 @@ impl Running {
             serial,
             fold,
             input,
+            input_text,
             upstream,
             left_behind,
             credit,
@@ -137,8 +141,13 @@ impl Running {
         self.turn() == turn
     }
 
-    pub(super) fn backend(&self) -> Arc<dyn Backend> {
-        Arc::clone(&self.call.route.backend)
+    pub(super) fn route(&self) -> Arc<Route> {
+        Arc::clone(&self.call.route)
+    }
+
+    /// Whether somebody follows the turn: a reader may have come back since the last one left.
+    pub(super) fn has_readers(&self) -> bool {
+        self.writer.log().has_readers()
     }
 
     pub(super) fn disconnect_policy(&self) -> DisconnectPolicy {
@@ -189,16 +198,18 @@ impl Running {
         held: &mut Conversation,
         ending: Ending,
     ) -> bool {
-        let Self { writer, call, mut fold, input, upstream, left_behind, .. } = *self;
+        let Self { writer, call, mut fold, input, input_text, upstream, left_behind, .. } = *self;
         let Self { pump, began, span, is_visible, .. } = *self;
         drop(pump);
         let (end, spoken) = end_event(env, ending);
         let is_cut = matches!(end, TurnEvent::Finished(FinishReason::Interrupted));
         // A last event always may stand where no other last one was.
         let _ = fold.push(&end);
-        let usage = fold.usage();
         let mut is_changed = false;
         let is_kept = is_visible || !matches!(end, TurnEvent::Failed(_));
+        // A turn that was cut has its price too, though the backend did not come to tell it.
+        let estimated = || is_kept.then(|| estimate(&input_text, fold.text()));
+        let usage = fold.usage().or_else(estimated);
         if is_kept {
             held.commit(Committed {
                 input,
@@ -214,7 +225,7 @@ impl Running {
                 held.start_over();
             }
             if let Some(branch) = left_behind {
-                keep_branch(env, branch);
+                keep_branch(env, held, branch);
             }
         } else if let TurnEvent::Failed(failure) = &end {
             let is_unsure = may_have_begun(failure.kind);
@@ -227,6 +238,7 @@ impl Running {
         let metrics = &call.route.metrics;
         if let Some(usage) = &usage {
             metrics.tokens(usage);
+            call.hold.used(usage);
         }
         let label = label(&end);
         metrics.ended(label, began.elapsed());
@@ -242,7 +254,6 @@ fn may_have_begun(kind: FailureKind) -> bool {
     matches!(
         kind,
         FailureKind::UpstreamTimeout
-            | FailureKind::UpstreamUnavailable
             | FailureKind::UpstreamProtocol
             | FailureKind::UpstreamDependency
             | FailureKind::Internal
@@ -299,7 +310,16 @@ fn count(env: &Env, origin: Origin, first: Option<&Arc<Call>>) {
     }
 }
 
-fn keep_branch(env: &Env, branch: Record) {
+/// Branches that forks of one session leave behind; beyond, the oldest goes.
+const BRANCHES: u32 = 32;
+
+fn keep_branch(env: &Env, held: &Conversation, branch: Record) {
+    let oldest = held.record().branches.checked_sub(BRANCHES).filter(|number| *number > 0);
+    if let Some(number) = oldest {
+        let mut key = branch.key.clone();
+        key.id = held.record().key.id.branch(number);
+        drop(env.afterwards.spawn(env.store.remove(key)));
+    }
     let work = env.store.save(Arc::new(branch));
     let at_once = env.run(StoreOp::Save, work, |result| {
         if let Err(error) = result {

@@ -10,6 +10,7 @@ use ractor::ActorRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use crate::backend::Route;
 use crate::config::Config;
 use crate::metrics::{EndReason, InterruptReason, Limit, Metrics, Presence, StoreOp};
 use crate::store::{Record, SessionStore, StoreError};
@@ -85,6 +86,8 @@ pub(super) struct State {
     held: Conversation,
     queue: VecDeque<Waiting>,
     running: Option<Box<Running>>,
+    /// Who answered last: the one to tell when the session ends.
+    route: Option<Arc<Route>>,
     serial: u64,
     /// Saves that the store has not yet confirmed.
     saving: u32,
@@ -102,6 +105,7 @@ impl State {
             phase: Phase::Idle,
             queue: VecDeque::new(),
             running: None,
+            route: None,
             serial: 0,
             saving: 0,
             env,
@@ -236,6 +240,7 @@ impl State {
             self.serial,
             (writer, call, permit),
         );
+        self.route = Some(running.route());
         self.running = Some(Box::new(running));
     }
 
@@ -316,9 +321,9 @@ impl State {
             }
             return;
         }
-        let Some(running) = self.running.as_mut().filter(|running| running.is(turn)) else {
-            return;
-        };
+        let running = self.running.as_mut();
+        let abandoned = running.filter(|running| running.is(turn) && !running.has_readers());
+        let Some(running) = abandoned else { return };
         let may_detach = running.may_detach(&self.env);
         let input = Input::Abandoned { policy: running.disconnect_policy(), may_detach };
         match self.phase.step(input) {
@@ -387,21 +392,20 @@ impl State {
         let _ = reply.send(snapshot);
     }
 
-    pub(super) fn end(&mut self, reply: oneshot::Sender<()>) {
+    pub(super) fn end(&mut self, reason: EndReason, reply: oneshot::Sender<()>) {
         if self.phase.step(Input::End) != Effect::Finish {
             return;
         }
-        let backend = self.running.as_ref().map(|running| running.backend());
         self.finish(Ending::Cut { reason: InterruptReason::SessionEnded, spoken: None });
         self.supersede_queue();
         let record = self.held.record();
         if let Some(head) = &record.head {
             self.env.heads.forget(head, &record.key);
         }
-        if let (Some(upstream), Some(backend)) = (record.upstream.clone(), backend) {
-            drop(self.env.afterwards.spawn(backend.end(upstream.id)));
+        if let (Some(upstream), Some(route)) = (record.upstream.clone(), &self.route) {
+            drop(self.env.afterwards.spawn(route.backend.end(upstream.id)));
         }
-        self.env.metrics.session_ended(EndReason::Ended);
+        self.env.metrics.session_ended(reason);
         let work = self.env.store.remove(record.key.clone());
         let env = Arc::clone(&self.env);
         self.env.afterwards.spawn(async move {

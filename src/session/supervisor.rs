@@ -89,7 +89,11 @@ fn sweep(env: &Arc<Env>) {
     }
     env.turns.sweep();
     let now = SystemTime::now();
-    env.heads.sweep(now, session.expire);
+    let sweeper = Arc::clone(env);
+    // Walks every known conversation, which is too long for a thread that serves.
+    drop(env.afterwards.spawn_blocking(move || {
+        sweeper.heads.sweep(now, sweeper.config.session.expire);
+    }));
     if let Some(before) = now.checked_sub(session.expire) {
         let env = Arc::clone(env);
         env.afterwards.clone().spawn(async move { expire(&env, before).await });

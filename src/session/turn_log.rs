@@ -126,6 +126,10 @@ impl TurnLog {
         self.state().ended
     }
 
+    pub(super) fn has_readers(&self) -> bool {
+        self.readers.load(Ordering::Acquire) > 0
+    }
+
     /// Every change leaves the state whole, so a panic elsewhere does not spoil it.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

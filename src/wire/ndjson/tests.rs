@@ -108,7 +108,7 @@ fn a_full_turn_is_these_bytes() {
 {"type":"chunk","content":"Größe","accumulated_content":"Größe","done":false,"timestamp":"2026-01-01T12:00:00.007Z"}
 {"type":"chunk","content":" \"5\"\u2028","accumulated_content":"Größe \"5\"\u2028","done":false,"timestamp":"2026-01-01T12:00:00.007Z"}
 {"type":"return_control","invocation_id":"79e0","invocation_inputs":[{"functionInvocationInput":{"actionGroup":"Weather"}}],"done":false,"timestamp":"2026-01-01T12:00:00.007Z"}
-{"type":"completion","final_content":"Größe \"5\"\u2028","session_id":"session-123","usage":{"input_tokens":9,"output_tokens":3,"estimated":true},"citations":[{"generatedResponsePart":{"textResponsePart":{"span":{"end":8,"start":7},"text":"5"}},"retrievedReferences":[{"content":{"text":"5 m","type":"TEXT"},"location":{"s3Location":{"uri":"s3://kb/sizes.pdf"},"type":"S3"}},{"location":{"type":"NOVEL"}}]}],"files":[{"name":"a.csv","type":"text/csv","bytes":"MSwyCg=="},{"name":"b","type":"text/plain","bytes":""}],"stop_reason":"return_control","done":true,"timestamp":"2026-01-01T12:00:00.007Z"}
+{"type":"completion","final_content":"Größe \"5\"\u2028","session_id":"session-123","usage":{"input_tokens":9,"output_tokens":3,"estimated":true},"citations":[{"generatedResponsePart":{"textResponsePart":{"text":"5","span":{"start":7,"end":8}}},"retrievedReferences":[{"content":{"type":"TEXT","text":"5 m"},"location":{"type":"S3","s3Location":{"uri":"s3://kb/sizes.pdf"}}},{"location":{"type":"NOVEL"}}]}],"files":[{"name":"a.csv","type":"text/csv","bytes":"MSwyCg=="},{"name":"b","type":"text/plain","bytes":""}],"stop_reason":"return_control","done":true,"timestamp":"2026-01-01T12:00:00.007Z"}
 "#;
     assert_eq!(streamed(Options::default(), &full_turn()), expected);
 }

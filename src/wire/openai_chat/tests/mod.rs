@@ -1,0 +1,4 @@
+//! Golden bytes out, tables of bodies in.
+
+mod decoding;
+mod encoding;

@@ -1,0 +1,27 @@
+//! What a running broker does, as a stranger's client sees it: the real program behind its
+//! sockets, the emulator behind the program.
+//!
+//! Every test starts a broker and an emulator of its own ([`broker`]) and drives them with a
+//! client that speaks just enough HTTP/1.1 to also play those who break off, dawdle or send
+//! rubbish ([`client`]).
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+mod agent_stream;
+mod ask;
+mod bad_input;
+mod broker;
+mod client;
+mod drain;
+mod expiry;
+mod failures;
+mod gate;
+mod keep_alive;
+mod leaving;
+mod logs;
+mod names;
+mod resuming;
+mod sessions;
+mod transcripts;
+mod turns;
+mod voice;
