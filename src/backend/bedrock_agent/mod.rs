@@ -189,7 +189,7 @@ impl Agent {
             (call.customize(), None)
         };
         let answered = call.send().await.map_err(|error| failure::of_call(&error))?;
-        outlet.alive();
+        // Not yet a sign of life: the service sends its head before it thinks.
         answer::read(answered.completion, raw, outlet).await
     }
 
