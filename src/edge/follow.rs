@@ -15,6 +15,9 @@ use crate::session::TurnReader;
 use crate::turn::{Failure, TurnEvent};
 use crate::wire::Encoder;
 
+/// Bytes written at once: a reader that lags, or comes back, gets the rest when it took these.
+const PIECE: usize = 64 << 10;
+
 /// Where the time to the first token is measured.
 #[derive(Debug)]
 pub(super) struct FirstToken {
@@ -47,7 +50,9 @@ pub(super) struct Follow {
     quiet_since: Instant,
     timer: Pin<Box<Sleep>>,
     first_token: Option<FirstToken>,
-    /// Events read while waiting for the first visible one, and the number of the first.
+    /// How many of the events are written down.
+    written: usize,
+    /// The number of the first event that is read and not yet written down.
     held: Option<u64>,
 }
 
@@ -66,6 +71,7 @@ impl Follow {
             quiet_since: Instant::now(),
             timer: Box::pin(tokio::time::sleep(keep_alive)),
             first_token: None,
+            written: 0,
             held: None,
         })
     }
@@ -137,12 +143,25 @@ impl Follow {
     }
 
     fn encode(&mut self, first: u64) {
-        let has_text = self.events.iter().any(|event| matches!(event, TurnEvent::Text(_)));
+        let has_text =
+            self.events[self.written..].iter().any(|event| matches!(event, TurnEvent::Text(_)));
         if has_text && let Some(first_token) = self.first_token.take() {
             first_token.record(&self.reader);
         }
-        for (sequence, event) in (first..).zip(self.events.drain(..)) {
-            self.encoder.event(sequence, &event, &mut self.out);
+        let mut next = first;
+        for event in &self.events[self.written..] {
+            self.encoder.event(next, event, &mut self.out);
+            next += 1;
+            self.written += 1;
+            if self.out.len() >= PIECE {
+                break;
+            }
+        }
+        if self.written == self.events.len() {
+            self.events.clear();
+            self.written = 0;
+        } else {
+            self.held = Some(next);
         }
     }
 

@@ -27,6 +27,16 @@ pub(super) struct Conversation {
     standing: Standing,
     /// The id of an upstream session that was asked for and surely did not begin.
     spare: Option<UpstreamSessionId>,
+    /// What was held before the turn that runs, for one that comes to nothing.
+    before: Option<Box<Before>>,
+}
+
+/// What a turn may change before it is known to be kept. Messages are shared, so it is small.
+#[derive(Debug)]
+struct Before {
+    record: Record,
+    weight: usize,
+    standing: Standing,
 }
 
 /// How a session came to stand before its next turn.
@@ -52,6 +62,10 @@ pub(super) struct Arrival<'a> {
     pub(super) remembers: Option<Duration>,
     /// Now.
     pub(super) now: SystemTime,
+    /// The transcript's digest before the new input, where sessions are found by it.
+    pub(super) base: Option<Digest>,
+    /// What the transcript may hold.
+    pub(super) room: Room,
 }
 
 /// A turn ready to go upstream.
@@ -82,20 +96,23 @@ impl Conversation {
             upstream: None,
             branches: 0,
         };
-        Self { record, weight: 0, standing: Standing::Fresh, spare: None }
+        Self { record, weight: 0, standing: Standing::Fresh, spare: None, before: None }
     }
 
     /// A session from the store.
     pub(super) fn revive(record: &Record) -> Self {
         let weight = record.messages.iter().map(|message| message.weight()).sum();
-        Self { record: record.clone(), weight, standing: Standing::FromStore, spare: None }
+        let standing = Standing::FromStore;
+        Self { record: record.clone(), weight, standing, spare: None, before: None }
     }
 
     pub(super) fn record(&self) -> &Record {
         &self.record
     }
 
-    /// Works out what goes upstream, and takes over the transcript that it rests on.
+    /// Works out what goes upstream, and takes over the transcript that it rests on, until
+    /// [`commit`](Self::commit) or [`take_back`](Self::take_back). A request that holds nothing
+    /// new changes nothing, and gets no input.
     pub(super) fn prepare(&mut self, arrival: &Arrival<'_>) -> Prepared {
         let incoming: Vec<_> = arrival
             .messages
@@ -103,19 +120,46 @@ impl Conversation {
             .filter(|message| message.role != Role::System)
             .cloned()
             .collect();
-        let was_empty = self.record.messages.is_empty() && self.record.turns == 0;
-        if was_empty {
-            return self.begin(&incoming, arrival);
+        let was_empty = self.record.messages.is_empty() && self.record.upstream.is_none();
+        let plan = if was_empty {
+            None
+        } else if arrival.base.is_some() && arrival.base == self.record.head {
+            // Found by all that it went through, also where its oldest turns were dropped since.
+            Some(Plan::Continue { from: input_start(&incoming), heard: None })
+        } else {
+            Some(reconcile(&self.record.messages, &incoming, arrival.named))
+        };
+        let from = match &plan {
+            None => input_start(&incoming),
+            Some(Plan::Continue { from, .. } | Plan::Fork { from }) => *from,
+        };
+        if from == incoming.len() && !incoming.is_empty() {
+            return self.nothing_new();
         }
-        match reconcile(&self.record.messages, &incoming, arrival.named) {
-            Plan::Continue { from, heard } => self.go_on(incoming, from, heard, arrival),
-            Plan::Fork { from } => self.fork(&incoming, from, arrival),
+        let Self { record, weight, standing, .. } = self;
+        let before = Before { record: record.clone(), weight: *weight, standing: *standing };
+        self.before = Some(Box::new(before));
+        match plan {
+            None => self.begin(&incoming, arrival),
+            Some(Plan::Continue { from, heard }) => self.go_on(incoming, from, heard, arrival),
+            Some(Plan::Fork { from }) => self.fork(&incoming, from, arrival),
+        }
+    }
+
+    fn nothing_new(&self) -> Prepared {
+        Prepared {
+            origin: found(self.standing),
+            is_first: false,
+            upstream: UpstreamSessionId::generate(),
+            history: Vec::new(),
+            input: Vec::new(),
+            left_behind: None,
         }
     }
 
     fn begin(&mut self, incoming: &[Message], arrival: &Arrival<'_>) -> Prepared {
         let from = input_start(incoming);
-        self.replace_messages(&incoming[..from]);
+        self.replace_messages(&incoming[..from], arrival.room);
         let origin = if arrival.branches {
             Origin::Forked
         } else if from > 0 && incoming[..from].iter().any(|message| message.role == Role::User) {
@@ -161,7 +205,7 @@ impl Conversation {
         left_behind.key.id = self.record.key.id.branch(self.record.branches);
         left_behind.last_active = arrival.now;
         left_behind.head = None;
-        self.replace_messages(&incoming[..from]);
+        self.replace_messages(&incoming[..from], arrival.room);
         self.standing = Standing::InUse;
         self.open_upstream(Origin::Forked, incoming[from..].to_vec(), Some(left_behind))
     }
@@ -195,6 +239,7 @@ impl Conversation {
     /// found by their transcript.
     pub(super) fn commit(&mut self, turn: Committed) {
         let Committed { input, answer, upstream, model, base, now, room } = turn;
+        self.before = None;
         self.record.head = base.map(|base| {
             let after = input.iter().fold(base, |digest, message| extend(&digest, message));
             extend(&after, &answer)
@@ -207,7 +252,35 @@ impl Conversation {
         self.record.turns += 1;
         self.record.last_active = now;
         self.record.model = model.clone();
-        self.record.upstream = Some(UpstreamBinding { id: upstream, model, last_used: now });
+        self.record.upstream = upstream.map(|id| UpstreamBinding { id, model, last_used: now });
+    }
+
+    /// Holds again what was held before a turn that came to nothing. `is_unsure` says that the
+    /// upstream may have taken the turn in all the same: it is not asked again under this id,
+    /// which would tell it the same thing twice.
+    pub(super) fn take_back(&mut self, is_unsure: bool) {
+        if let Some(before) = self.before.take() {
+            let Before { record, weight, standing } = *before;
+            self.record = record;
+            self.weight = weight;
+            self.standing = standing;
+        }
+        if is_unsure {
+            self.record.upstream = None;
+        }
+    }
+
+    /// Whether nothing was ever said here, and nothing is kept for a next attempt.
+    pub(super) fn is_blank(&self) -> bool {
+        self.record.turns == 0 && self.record.messages.is_empty() && self.spare.is_none()
+    }
+
+    /// Begins anew, as an upstream does whose session was ended.
+    pub(super) fn start_over(&mut self) {
+        self.record.messages.clear();
+        self.weight = 0;
+        self.record.head = None;
+        self.record.upstream = None;
     }
 
     /// Says that the upstream refused a turn without beginning it: a session that was to begin
@@ -251,9 +324,10 @@ impl Conversation {
         true
     }
 
-    fn replace_messages(&mut self, messages: &[Message]) {
+    fn replace_messages(&mut self, messages: &[Message], room: Room) {
         self.weight = messages.iter().map(Message::weight).sum();
         self.record.messages = messages.iter().cloned().map(Arc::new).collect();
+        self.trim(room);
     }
 }
 
@@ -269,7 +343,8 @@ fn found(standing: Standing) -> Origin {
 pub(super) struct Committed {
     pub(super) input: Vec<Message>,
     pub(super) answer: Message,
-    pub(super) upstream: UpstreamSessionId,
+    /// The upstream session that took the turn in, if that is sure.
+    pub(super) upstream: Option<UpstreamSessionId>,
     pub(super) model: ModelName,
     pub(super) base: Option<Digest>,
     pub(super) now: SystemTime,
@@ -312,6 +387,8 @@ mod tests {
             model: &name,
             remembers: Some(Duration::from_secs(60)),
             now: at(now),
+            base: None,
+            room: ROOM,
         })
     }
 
@@ -320,7 +397,7 @@ mod tests {
         held.commit(Committed {
             input: prepared.input.clone(),
             answer: assistant(answer),
-            upstream: prepared.upstream.clone(),
+            upstream: Some(prepared.upstream.clone()),
             model: model(),
             base: None,
             now: at(now),
@@ -399,6 +476,88 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_that_comes_to_nothing_changes_nothing() {
+        let mut held = conversation();
+        turn(&mut held, &[user("hi")], "Hello!", 1);
+        let upstream = held.record().upstream.clone().unwrap().id;
+        let forked = prepare(&mut held, &[user("hi"), assistant("other"), user("cards?")], 2);
+        assert_eq!(forked.origin, Origin::Forked);
+        held.take_back(false);
+        assert_eq!((held.record().branches, held.record().messages.len()), (0, 2));
+        assert_eq!(turn(&mut held, &[user("loans?")], "Yes.", 3).upstream, upstream);
+    }
+
+    #[test]
+    fn a_request_without_anything_new_forks_nothing() {
+        let mut held = conversation();
+        turn(&mut held, &[user("hi")], "Hello!", 1);
+        let prepared = prepare(&mut held, &[user("hi"), assistant("other")], 2);
+        assert!(prepared.input.is_empty() && prepared.left_behind.is_none());
+        assert_eq!(held.record().messages[1].plain_text(), "Hello!");
+    }
+
+    #[test]
+    fn an_upstream_that_may_not_know_of_a_turn_is_not_asked_the_next_one() {
+        let mut held = conversation();
+        let first = prepare(&mut held, &[user("my name is Ann")], 1);
+        let cut = Message { status: Status::Interrupted, ..assistant("") };
+        held.commit(Committed {
+            input: first.input,
+            answer: cut,
+            upstream: None,
+            model: model(),
+            base: None,
+            now: at(1),
+            room: ROOM,
+        });
+        let next = prepare(&mut held, &[user("what is my name?")], 2);
+        assert_ne!(next.upstream, first.upstream);
+        assert_eq!(next.history[0].plain_text(), "my name is Ann");
+    }
+
+    #[test]
+    fn a_transcript_that_lost_its_oldest_turns_goes_on_without_a_fork() {
+        let mut held = conversation();
+        let mut sent = Vec::new();
+        let name = model();
+        let small = Room { bytes: usize::MAX, messages: 4 };
+        for number in 0..6 {
+            sent.push(user(&format!("question {number}")));
+            for named in [true, false] {
+                let base = (!named).then_some([number; 32]);
+                held.record.head = base;
+                let prepared = held.prepare(&Arrival {
+                    messages: &sent,
+                    named,
+                    branches: false,
+                    model: &name,
+                    remembers: Some(Duration::from_secs(60)),
+                    now: at(1),
+                    base,
+                    room: small,
+                });
+                assert_ne!(prepared.origin, Origin::Forked, "turn {number}");
+                assert_eq!(prepared.input.len(), 1, "turn {number}");
+                if named {
+                    held.take_back(false);
+                    continue;
+                }
+                held.commit(Committed {
+                    input: prepared.input,
+                    answer: assistant(&format!("answer {number}")),
+                    upstream: Some(prepared.upstream),
+                    model: model(),
+                    base: None,
+                    now: at(1),
+                    room: small,
+                });
+            }
+            sent.push(assistant(&format!("answer {number}")));
+        }
+        assert_eq!(held.record().messages.len(), 4);
+    }
+
+    #[test]
     fn another_model_gets_an_upstream_session_of_its_own() {
         let mut held = conversation();
         turn(&mut held, &[user("hi")], "Hello!", 1);
@@ -410,6 +569,8 @@ mod tests {
             model: &other,
             remembers: Some(Duration::from_secs(60)),
             now: at(2),
+            base: None,
+            room: ROOM,
         });
         assert_eq!((prepared.origin, prepared.history.len()), (Origin::Rehydrated, 2));
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::turn::{Message, Role, Status};
+use crate::turn::{Message, Part, Role, Status};
 
 /// What to make of the messages that came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +40,12 @@ pub(super) fn reconcile(held: &[Arc<Message>], incoming: &[Message], named: bool
         return Plan::Continue { from: 0, heard: None };
     }
     if named && !begins_alike(held, incoming) {
-        let from = overlap(held, incoming).unwrap_or(0);
-        return Plan::Continue { from, heard: None };
+        if let Some(from) = overlap(held, incoming) {
+            return Plan::Continue { from, heard: None };
+        }
+        if ends_alike(held, &incoming[..input]) {
+            return Plan::Continue { from: input, heard: None };
+        }
     }
     Plan::Fork { from: input }
 }
@@ -90,15 +94,30 @@ fn overlap(held: &[Arc<Message>], incoming: &[Message]) -> Option<usize> {
     })
 }
 
+/// For a session that dropped its oldest turns: whether all that it holds is the end of what
+/// was said before the new input.
+fn ends_alike(held: &[Arc<Message>], said: &[Message]) -> bool {
+    let Some(start) = said.len().checked_sub(held.len()) else { return false };
+    held.iter().zip(&said[start..]).all(|(ours, theirs)| is_same(ours, theirs))
+}
+
 fn is_same(ours: &Message, theirs: &Message) -> bool {
     ours.role == theirs.role
         && ours.tool_call_id == theirs.tool_call_id
-        && ours.plain_text().trim() == theirs.plain_text().trim()
+        && says_the_same(ours, theirs)
         && ours
             .tool_calls
             .iter()
             .map(|call| &call.id)
             .eq(theirs.tool_calls.iter().map(|call| &call.id))
+}
+
+/// Most messages are one text, which needs no joining to be compared.
+fn says_the_same(ours: &Message, theirs: &Message) -> bool {
+    match (ours.parts.as_slice(), theirs.parts.as_slice()) {
+        ([Part::Text(ours)], [Part::Text(theirs)]) => ours.trim() == theirs.trim(),
+        _ => ours.plain_text().trim() == theirs.plain_text().trim(),
+    }
 }
 
 /// What of our interrupted answer stands in their transcript, if theirs is a beginning of it.
@@ -185,6 +204,20 @@ mod tests {
     }
 
     #[test]
+    fn a_transcript_with_another_beginning_forks_and_is_not_taken_for_new_input() {
+        let held = [user("a loan"), assistant("Sure."), user("how much?"), assistant("Much.")];
+        let incoming = [user("a card"), assistant("Fine."), user("which?")];
+        assert_eq!(plan(&held, &incoming, true), Plan::Fork { from: 2 });
+    }
+
+    #[test]
+    fn a_session_that_dropped_its_oldest_turns_goes_on_with_a_whole_transcript() {
+        let held = [user("two"), assistant("2")];
+        let incoming = [user("one"), assistant("1"), user("two"), assistant("2"), user("three")];
+        assert_eq!(plan(&held, &incoming, true), goes_on(4));
+    }
+
+    #[test]
     fn an_interrupted_answer_matches_the_part_that_was_heard() {
         let held = [user("loans?"), cut("We offer personal, home and auto loans")];
         let incoming = [user("loans?"), assistant("We offer personal…"), user("stop")];
@@ -200,8 +233,8 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_holds_nothing_starts_from_the_transcript() {
+    fn a_session_that_dropped_everything_takes_what_follows_the_last_answer() {
         let incoming = [user("hi"), assistant("Hello!"), user("again")];
-        assert_eq!(plan(&[], &incoming, true), goes_on(0));
+        assert_eq!(plan(&[], &incoming, true), goes_on(2));
     }
 }

@@ -11,6 +11,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::backend::{Ask, Outlet, Route};
 use crate::metrics::{InterruptReason, Outcome as OutcomeLabel, Presence, StoreOp};
+use crate::store::Record;
 use crate::turn::request::DisconnectPolicy;
 use crate::turn::{
     Failure, FailureKind, FinishReason, Fold, Message, Part, Role, Status, TurnEvent, TurnId,
@@ -48,6 +49,8 @@ pub(super) struct Running {
     /// What went upstream, as text.
     input_text: Arc<String>,
     upstream: UpstreamSessionId,
+    /// What the session held before a fork: kept once the fork is.
+    left_behind: Option<Record>,
     credit: Arc<Semaphore>,
     pump: AbortOnDropHandle<()>,
     began: Instant,
@@ -75,12 +78,11 @@ impl Running {
             model: &call.model,
             remembers: call.route.backend.remembers(),
             now: SystemTime::now(),
+            base: call.base,
+            room: env.room(),
         });
         let Prepared { origin, is_first, upstream, history, input, left_behind } = prepared;
         count(env, origin, is_first.then_some(&call));
-        if let Some(branch) = left_behind {
-            keep_branch(env, held, branch);
-        }
         writer.set_origin(origin);
         writer.append([TurnEvent::Started]);
         let mut fold = Fold::default();
@@ -121,6 +123,7 @@ impl Running {
             input,
             input_text,
             upstream,
+            left_behind,
             credit,
             pump: AbortOnDropHandle::new(task),
             began: Instant::now(),
@@ -199,23 +202,14 @@ impl Running {
         held: &mut Conversation,
         ending: Ending,
     ) -> bool {
-        let Self {
-            writer,
-            call,
-            mut fold,
-            input,
-            input_text,
-            upstream,
-            pump,
-            began,
-            span,
-            is_visible,
-            ..
-        } = *self;
+        let Self { writer, call, mut fold, input, input_text, upstream, left_behind, .. } = *self;
+        let Self { pump, began, span, is_visible, .. } = *self;
         drop(pump);
         let (end, spoken) = end_event(env, ending);
+        let is_cut = matches!(end, TurnEvent::Finished(FinishReason::Interrupted));
         // A last event always may stand where no other last one was.
         let _ = fold.push(&end);
+        let mut is_changed = false;
         let is_kept = is_visible || !matches!(end, TurnEvent::Failed(_));
         // A turn that was cut has its price too, though the backend did not come to tell it.
         let estimated = || is_kept.then(|| estimate(&input_text, fold.text()));
@@ -224,14 +218,26 @@ impl Running {
             held.commit(Committed {
                 input,
                 answer: answer(fold, spoken),
-                upstream,
+                // One that was cut before a sign of an answer may never have got there.
+                upstream: (is_visible || !is_cut).then_some(upstream),
                 model: call.model.clone(),
                 base: call.base,
                 now: SystemTime::now(),
                 room: env.room(),
             });
-        } else if matches!(&end, TurnEvent::Failed(f) if f.kind == FailureKind::UpstreamThrottled) {
-            held.did_not_begin(upstream);
+            if call.request.end_session {
+                held.start_over();
+            }
+            if let Some(branch) = left_behind {
+                keep_branch(env, held, branch);
+            }
+        } else if let TurnEvent::Failed(failure) = &end {
+            let is_unsure = may_have_begun(failure.kind);
+            held.take_back(is_unsure);
+            is_changed = is_unsure && held.record().turns > 0;
+            if failure.kind == FailureKind::UpstreamThrottled {
+                held.did_not_begin(upstream);
+            }
         }
         let metrics = &call.route.metrics;
         if let Some(usage) = &usage {
@@ -243,8 +249,20 @@ impl Running {
         log_end(&span, &call, &end, began);
         writer.append([end]);
         env.turns.ended(writer.log());
-        is_kept
+        is_kept || is_changed
     }
+}
+
+/// Whether the upstream may have taken in a turn that failed so, without an answer.
+fn may_have_begun(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::UpstreamTimeout
+            | FailureKind::UpstreamProtocol
+            | FailureKind::UpstreamDependency
+            | FailureKind::Internal
+            | FailureKind::Draining
+    )
 }
 
 /// What every log line of the turn carries.
@@ -299,7 +317,7 @@ fn count(env: &Env, origin: Origin, first: Option<&Arc<Call>>) {
 /// Branches that forks of one session leave behind; beyond, the oldest goes.
 const BRANCHES: u32 = 32;
 
-fn keep_branch(env: &Arc<Env>, held: &Conversation, branch: crate::store::Record) {
+fn keep_branch(env: &Env, held: &Conversation, branch: Record) {
     let oldest = held.record().branches.checked_sub(BRANCHES).filter(|number| *number > 0);
     if let Some(number) = oldest {
         let mut key = branch.key.clone();

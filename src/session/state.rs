@@ -286,6 +286,10 @@ impl State {
         let effect = self.phase.step(Input::Over { queued: self.queue.len() });
         if effect == Effect::StartNext {
             self.start_next();
+        } else if self.held.is_blank() {
+            // Nothing came of its first turn: there is no session, and no actor to keep for it.
+            self.phase = Phase::Gone;
+            self.depart();
         }
     }
 
@@ -338,6 +342,12 @@ impl State {
     }
 
     fn end_waiting(&self, waiting: &Waiting, end: TurnEvent) {
+        if let Some(head) = self.held.record().head
+            && waiting.call.base == Some(head)
+        {
+            // It claimed the head and went nowhere.
+            self.env.heads.register(head, self.key().clone());
+        }
         waiting.writer.append([end]);
         self.env.turns.ended(waiting.writer.log());
     }

@@ -255,8 +255,10 @@ fn is_credentials(detail: &str) -> bool {
     detail.contains("credential") || detail.contains("Credential") || detail.contains("identity")
 }
 
+/// hyper-util names the step that failed: `(Connect)` is before any request was written. The
+/// words of the system ("Connection reset by peer") also come after one was.
 fn is_connect(detail: &str) -> bool {
-    detail.contains("Connect") || detail.contains("dns error")
+    detail.contains("client error (Connect)") || detail.contains("dns error")
 }
 
 #[cfg(test)]
@@ -277,6 +279,16 @@ mod tests {
         let failure = denied("Access denied when calling bedrock: check your request");
         assert!(failure.message.contains("bedrock:InvokeAgent"));
         assert!(failure.message.contains("bedrock:InvokeModelWithResponseStream"));
+    }
+
+    #[test]
+    fn a_connection_that_was_reset_may_have_carried_the_request() {
+        let reset = "dispatch failure: io error: client error (SendRequest): connection error: \
+                     Connection reset by peer (os error 104)";
+        assert!(!of_dispatch(reset, false).did_not_start);
+        let refused = "dispatch failure: io error: client error (Connect): tcp connect error: \
+                       Connection refused (os error 111)";
+        assert!(of_dispatch(refused, false).did_not_start);
     }
 
     #[test]

@@ -188,8 +188,8 @@ impl Agent {
         } else {
             (call.customize(), None)
         };
-        // A head is no event yet: what says nothing after it is as good as silent.
         let answered = call.send().await.map_err(|error| failure::of_call(&error))?;
+        // Not yet a sign of life: the service sends its head before it thinks.
         answer::read(answered.completion, raw, outlet).await
     }
 
