@@ -92,10 +92,14 @@ impl Edge {
     pub(super) async fn events(&self, incoming: &Incoming) -> Result<Response, Failure> {
         let (caller, key) = self.session_key(incoming)?;
         let seen = incoming.header("last-event-id").and_then(parse_event_id);
+        let snapshot = self.sessions.read(&key).await?;
         if let Some((turn, after)) = seen {
+            if !self.sessions.is_turn_of(&key, &turn) {
+                let message = "no turn of this id in this session can be resumed";
+                return Err(Failure::new(FailureKind::TurnNotFound, message));
+            }
             return self.follow(incoming, CHAT, &caller, (&turn, Some(after)));
         }
-        let snapshot = self.sessions.read(&key).await?;
         let Some(turn) = snapshot.running else {
             let message = "no turn of this session is running";
             return Err(Failure::new(FailureKind::TurnNotFound, message));

@@ -433,6 +433,12 @@ impl Sessions {
         Ok(reader)
     }
 
+    /// Whether a turn that can be followed is one of this session's.
+    #[must_use]
+    pub fn is_turn_of(&self, key: &SessionKey, turn: &TurnId) -> bool {
+        self.env.turns.is_of(key, turn)
+    }
+
     /// Whether new turns are refused because the broker shuts down.
     #[must_use]
     pub fn is_draining(&self) -> bool {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 
-use crate::turn::{TenantId, TurnId};
+use crate::turn::{SessionKey, TenantId, TurnId};
 
 use super::turn_log::{TurnLog, TurnReader};
 
@@ -68,6 +68,12 @@ impl Turns {
     ) -> Option<TurnReader> {
         let log = self.logs.get(turn)?.upgrade()?;
         (log.meta().key.tenant == *tenant).then(|| log.follow(after))
+    }
+
+    /// Whether a turn is one of this session's.
+    pub(super) fn is_of(&self, key: &SessionKey, turn: &TurnId) -> bool {
+        let log = self.logs.get(turn).and_then(|log| log.upgrade());
+        log.is_some_and(|log| log.meta().key == *key)
     }
 
     fn drop_old(&self, ended: &mut Ended) {

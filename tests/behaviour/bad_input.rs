@@ -254,3 +254,23 @@ async fn a_client_that_does_not_read_holds_up_nobody_and_is_dropped_in_time() {
     drop(lazy);
     expect_well(&broker).await;
 }
+
+#[tokio::test]
+async fn one_connection_serves_turn_after_turn_refusals_between_them() {
+    let broker = Broker::start().await;
+    let mut connection = Connection::open(broker.address).await;
+    for _ in 0..3 {
+        for (request, status) in [
+            (broker.ask("hello there").session("one").request(), 200),
+            (broker.get("/nothing"), 404),
+            (broker.post(CHAT, &json!({})), 400),
+            (broker.ask("hello there").session("one").fault("internal").request(), 503),
+        ] {
+            connection.write(&request.bytes()).await;
+            let mut reply = connection.reply().await;
+            assert_eq!(reply.status, status);
+            reply.text().await;
+            connection = reply.into_connection();
+        }
+    }
+}

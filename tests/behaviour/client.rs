@@ -269,6 +269,12 @@ impl Reply {
         }
     }
 
+    /// The connection, for the next request; the body must have been read.
+    pub(crate) fn into_connection(self) -> Connection {
+        assert!(self.is_whole());
+        self.connection
+    }
+
     /// Hangs up without reading on.
     pub(crate) fn hang_up(self) {
         drop(self);

@@ -104,3 +104,24 @@ async fn a_long_conversation_keeps_its_newest_turns() {
     assert_eq!((messages.len(), &session["turns"]), (4, &4.into()));
     assert_eq!(messages[0]["content"], "hello number 3");
 }
+
+#[tokio::test]
+async fn a_conversation_longer_than_what_is_kept_of_it_goes_on() {
+    let settings = "session.history_messages = 4";
+    let broker = Broker::with(Setup { settings, ..Setup::default() }).await;
+    let mut client = Stateless::new(&broker);
+    let mut named = Stateless::new(&broker);
+    client.say("my name is Ann").await;
+    named.transcript.clone_from(&client.transcript);
+    broker.ask("my name is Ann").session("one").text().await;
+    for number in 1..=4 {
+        let said = format!("hello number {number}");
+        assert_eq!(client.say(&said).await.origin(), "continued", "{said}");
+        let by_name = named.next(&said).session("one").answer().await;
+        assert_eq!(by_name.origin(), "continued", "{said} by name");
+        named.transcript.clone_from(&client.transcript);
+        let calls = broker.calls().await;
+        assert!(calls[calls.len() - 2..].iter().all(|call| call["input_text"] == *said), "{said}");
+    }
+    assert_eq!(client.say("what is my name?").await.text, "Your name is Ann.");
+}

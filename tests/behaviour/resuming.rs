@@ -70,6 +70,13 @@ async fn a_turn_is_resumed_by_the_same_post_and_by_the_sessions_events_too() {
     assert_eq!(broker.calls().await.len(), 1, "nothing was asked again");
     let events = broker.get("/v1/sessions/one/events").header("last-event-id", after);
     assert_eq!(Answer::of(events.send().await).await.frames, stream.frames[5..]);
+    broker.ask("hello there").session("two").text().await;
+    for (session, code) in [("two", "turn_not_found"), ("three", "session_not_found")] {
+        let path = format!("/v1/sessions/{session}/events");
+        let events = broker.get(&path).header("last-event-id", after);
+        let answer = Answer::of(events.send().await).await;
+        assert_eq!((answer.status, &*answer.code()), (404, code), "{session}");
+    }
 }
 
 #[tokio::test]

@@ -135,3 +135,13 @@ async fn the_broker_takes_no_more_turns_than_it_may_run() {
     Answer::of(first).await.expect_ok();
     broker.ask("hello there").session("two").text().await;
 }
+
+#[tokio::test]
+async fn letters_of_several_bytes_arrive_whole_however_they_were_cut() {
+    let broker = Broker::start().await;
+    let text = "žluťoučký kůň 🐎 grüßt 日本語 \" \\ \u{2028} \t end";
+    let ask = broker.ask(&format!("repeat: {text}"));
+    for ask in [ask.clone(), ask.clone().fault("slow"), ask.whole()] {
+        assert_eq!(ask.text().await, text);
+    }
+}
