@@ -41,6 +41,8 @@ mod resume;
 mod running;
 mod state;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod turn_log;
 
 pub use actor::{Hold, Snapshot};

@@ -16,7 +16,7 @@ use ractor::ActorRef;
 use tokio::sync::Semaphore;
 
 use crate::backend::Outlet;
-use crate::metrics::TurnMetrics;
+use crate::metrics::{Metrics, Outcome as OutcomeLabel, TurnMetrics};
 use crate::turn::{Failure, FailureKind, FinishReason, TurnEvent, Usage, tokens};
 
 use super::actor::SessionMsg;
@@ -58,6 +58,9 @@ pub(super) struct Pump {
     pub(super) bounds: Bounds,
     pub(super) outlet: Outlet,
     pub(super) metrics: Arc<TurnMetrics>,
+    pub(super) broker: Arc<Metrics>,
+    /// Which kind of backend it is.
+    pub(super) kind: &'static str,
     /// What goes upstream, to count its tokens if the backend does not.
     pub(super) input_text: Arc<String>,
 }
@@ -97,7 +100,7 @@ impl Pump {
                 Came::End(outcome) => Some(outcome),
                 Came::Silence => match flow.verdict(self.outlet.signs()) {
                     None => continue,
-                    Some(failure) => Some(Err(failure)),
+                    Some(failure) => Some(Err(self.give_up(failure))),
                 },
             };
             if outcome.is_none() && flow.weight > self.bounds.output_bytes {
@@ -116,6 +119,13 @@ impl Pump {
                 return;
             }
         }
+    }
+
+    /// The backend never hears that its call was given up, so it is counted here.
+    fn give_up(&self, failure: Failure) -> Failure {
+        self.broker.upstream_request(self.kind, OutcomeLabel::Failed);
+        self.broker.upstream_error(self.kind, failure.kind);
+        failure
     }
 
     async fn wait(&self, answer: &mut BoxFuture<'static, Outcome>, flow: &mut Flow) -> Came {

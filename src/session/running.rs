@@ -100,6 +100,8 @@ impl Running {
             bounds: bounds(env, &call),
             outlet: outlet.clone(),
             metrics: Arc::clone(&call.route.metrics),
+            broker: Arc::clone(&env.metrics),
+            kind: call.route.kind,
             input_text: Arc::clone(&input_text),
         };
         let ask = Ask {
@@ -111,7 +113,9 @@ impl Running {
         let answer = if input.is_empty() && !call.request.end_session {
             futures_util::future::ready(Err(nothing_new())).boxed()
         } else {
-            call.route.backend.answer(ask, outlet)
+            let backend = Arc::clone(&call.route.backend);
+            // Called by the pump, so that a panic in the call itself ends the turn alone.
+            async move { backend.answer(ask, outlet).await }.boxed()
         };
         let task = tokio::spawn(pump.run(answer).instrument(span.clone()));
         Self {

@@ -71,6 +71,12 @@ impl<'a> Ask<'a> {
         self
     }
 
+    /// Leaves a member of the body out.
+    pub(crate) fn without(mut self, member: &str) -> Self {
+        self.body.as_object_mut().unwrap().remove(member);
+        self
+    }
+
     /// Has the upstream fail in this turn.
     pub(crate) fn fault(self, fault: &str) -> Self {
         self.attribute("outcrop-emulator-fault", fault)
@@ -164,10 +170,10 @@ impl Answer {
     }
 
     pub(crate) fn finish_reason(&self) -> String {
-        let reasons = self.frames.iter().filter_map(|frame| {
+        let mut reasons = self.frames.iter().rev().filter_map(|frame| {
             Some(frame.json().pointer("/choices/0/finish_reason")?.as_str()?.to_owned())
         });
-        reasons.last().unwrap_or_default()
+        reasons.next().unwrap_or_default()
     }
 
     /// The error object, of the body or the last frame of a stream; null when there is none.
