@@ -27,6 +27,9 @@ const HEALTH_AGAIN: Duration = Duration::from_secs(15);
 /// What one such question may take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Characters of an error of AWS that are logged.
+const LOGGED: usize = 400;
+
 type AgentClient = aws_sdk_bedrockagentruntime::Client;
 
 /// A region and an endpoint, where they differ from the shared ones.
@@ -135,8 +138,7 @@ impl AwsClients {
         self.health.load_full()
     }
 
-    /// Keeps [`health`](Self::health) fresh, and with it the credentials' cache warm, until
-    /// dropped.
+    /// Keeps [`health`](Self::health) fresh until dropped.
     pub async fn watch(&self) {
         let sts = aws_sdk_sts::Client::new(&self.shared);
         loop {
@@ -191,6 +193,11 @@ pub(super) fn aws_error(error: &(dyn std::error::Error + 'static)) -> String {
             told.push_str(&said);
         }
         cause = error.source();
+    }
+    // A refusal may quote what was asked.
+    if let Some((end, _)) = told.char_indices().nth(LOGGED) {
+        told.truncate(end);
+        told.push('…');
     }
     told
 }

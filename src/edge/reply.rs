@@ -50,7 +50,7 @@ pub(super) fn failure_as(failure: &Failure, body: Bytes) -> Response {
     if let Some(wait) = failure.retry_after {
         gate::write_retry_after(wait, headers);
     }
-    let should_retry = if failure.kind.may_retry() { "true" } else { "false" };
+    let should_retry = if failure.may_retry() { "true" } else { "false" };
     headers.insert("x-should-retry", HeaderValue::from_static(should_retry));
     response
 }

@@ -56,8 +56,9 @@ pub(super) enum SessionMsg {
     Interrupt(Interrupt),
     /// From [`Sessions`](super::Sessions): what do you hold?
     Read(oneshot::Sender<Snapshot>),
-    /// From [`Sessions`](super::Sessions): the session is over; answered once it is forgotten.
-    End(EndReason, oneshot::Sender<()>),
+    /// From [`Sessions`](super::Sessions): the session is over; answered once it is forgotten,
+    /// with `false` when it is to make room and is busy.
+    End(EndReason, oneshot::Sender<bool>),
     /// From the supervisor's sweep: you have been idle for long.
     Retire,
     /// From [`Sessions`](super::Sessions) at the end of the grace: fail what runs.

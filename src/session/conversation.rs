@@ -17,6 +17,9 @@ pub(super) struct Room {
     pub(super) messages: usize,
 }
 
+/// How far a clock may seem to run backwards.
+const CLOCK_SLACK: Duration = Duration::from_secs(1);
+
 /// A session's own state, turn after turn.
 #[derive(Debug)]
 pub(super) struct Conversation {
@@ -213,7 +216,12 @@ impl Conversation {
     /// The upstream session, if it is the asked model's and still remembers.
     fn warm_upstream(&self, arrival: &Arrival<'_>) -> Option<UpstreamSessionId> {
         let bound = self.record.upstream.as_ref()?;
-        let idle = arrival.now.duration_since(bound.last_used).unwrap_or_default();
+        let idle = match arrival.now.duration_since(bound.last_used) {
+            Ok(idle) => idle,
+            Err(ahead) if ahead.duration() <= CLOCK_SLACK => Duration::ZERO,
+            // The clock was set back: nobody knows how long it was.
+            Err(_) => return None,
+        };
         let remembers = arrival.remembers.is_some_and(|limit| idle < limit);
         (remembers && bound.model == *arrival.model).then(|| bound.id.clone())
     }
@@ -238,7 +246,7 @@ impl Conversation {
     /// Takes a turn into the transcript; `base` is the digest before it, for sessions that are
     /// found by their transcript.
     pub(super) fn commit(&mut self, turn: Committed) {
-        let Committed { input, answer, upstream, model, base, now, room } = turn;
+        let Committed { input, answer, upstream, model, base, began, now, room } = turn;
         self.before = None;
         self.record.head = base.map(|base| {
             let after = input.iter().fold(base, |digest, message| extend(&digest, message));
@@ -252,7 +260,7 @@ impl Conversation {
         self.record.turns += 1;
         self.record.last_active = now;
         self.record.model = model.clone();
-        self.record.upstream = upstream.map(|id| UpstreamBinding { id, model, last_used: now });
+        self.record.upstream = upstream.map(|id| UpstreamBinding { id, model, last_used: began });
     }
 
     /// Holds again what was held before a turn that came to nothing. `is_unsure` says that the
@@ -347,6 +355,9 @@ pub(super) struct Committed {
     pub(super) upstream: Option<UpstreamSessionId>,
     pub(super) model: ModelName,
     pub(super) base: Option<Digest>,
+    /// When it was called: nobody says whether an upstream counts its idle time from there or
+    /// from the turn's end, and this is the earlier.
+    pub(super) began: SystemTime,
     pub(super) now: SystemTime,
     pub(super) room: Room,
 }
@@ -400,6 +411,7 @@ mod tests {
             upstream: Some(prepared.upstream.clone()),
             model: model(),
             base: None,
+            began: at(now),
             now: at(now),
             room: ROOM,
         });
@@ -507,6 +519,7 @@ mod tests {
             upstream: None,
             model: model(),
             base: None,
+            began: at(1),
             now: at(1),
             room: ROOM,
         });
@@ -548,6 +561,7 @@ mod tests {
                     upstream: Some(prepared.upstream),
                     model: model(),
                     base: None,
+                    began: at(1),
                     now: at(1),
                     room: small,
                 });

@@ -21,6 +21,8 @@ pub(super) type Digest = [u8; 32];
 
 /// Conversations known at once; beyond, a sweep drops those that were passed the longest ago.
 const CAPACITY: usize = 500_000;
+/// A conversation that was passed is known for so long at least.
+const SOONEST: Duration = Duration::from_secs(60);
 
 /// What the transcript of a request leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,14 +79,20 @@ impl Heads {
         if was_passed { Found::Passed } else { Found::Unknown }
     }
 
-    /// Drops what nobody went on from for so long, and more when there is too much.
+    /// Drops what nobody went on from for so long; when there is too much, what was passed goes
+    /// sooner.
     pub(super) fn sweep(&self, now: SystemTime, keep: Duration) {
-        let crowded = self.known.len() > CAPACITY;
-        let keep_passed = if crowded { keep / 8 } else { keep };
-        self.known.retain(|_, known| {
-            let age = now.duration_since(known.touched).unwrap_or_default();
-            age < if known.heads.is_empty() { keep_passed } else { keep }
-        });
+        let mut keep_passed = keep;
+        loop {
+            self.known.retain(|_, known| {
+                let age = now.duration_since(known.touched).unwrap_or_default();
+                age < if known.heads.is_empty() { keep_passed } else { keep }
+            });
+            if self.known.len() <= CAPACITY || keep_passed < SOONEST {
+                return;
+            }
+            keep_passed /= 4;
+        }
     }
 }
 

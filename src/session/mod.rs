@@ -395,21 +395,32 @@ impl Sessions {
     /// `SessionNotFound`, also for another tenant's.
     pub async fn end(&self, key: &SessionKey) -> Result<(), Failure> {
         self.read(key).await?;
-        self.forget(key, EndReason::Ended).await;
-        Ok(())
+        if self.forget(key, EndReason::Ended).await {
+            return Ok(());
+        }
+        Err(Failure::new(FailureKind::Overloaded, "the session could not be ended; try again")
+            .after(Duration::from_secs(1)))
     }
 
-    async fn forget(&self, key: &SessionKey, reason: EndReason) {
+    /// Has a session's actor end it; says whether it did.
+    async fn forget(&self, key: &SessionKey, reason: EndReason) -> bool {
         let model = match self.env.store.load(key.clone()).await {
             Ok(Some(record)) => record.model.clone(),
             _ => ModelName::none(),
         };
-        let Ok(actor) = self.spawn_with(key, model, Beginning::Load) else { return };
-        let (reply, answer) = oneshot::channel();
-        // One that is gone does not answer.
-        let _ = actor.cast(SessionMsg::End(reason, reply));
-        // Whether it answers or not, the session's place is free or soon will be.
-        let _ = tokio::time::timeout(ANSWER, answer).await;
+        for _ in 0..HANDOVERS {
+            let Ok(actor) = self.spawn_with(key, model.clone(), Beginning::Load) else { break };
+            let (reply, answer) = oneshot::channel();
+            // One that is gone does not answer.
+            let _ = actor.cast(SessionMsg::End(reason, reply));
+            match tokio::time::timeout(ANSWER, answer).await {
+                Ok(Ok(ended)) => return ended,
+                // It met an actor on its way out.
+                Ok(Err(_)) => tokio::task::yield_now().await,
+                Err(_) => break,
+            }
+        }
+        false
     }
 
     /// A reader of a tenant's turn that continues after the event numbered `after`.

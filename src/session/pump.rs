@@ -243,5 +243,5 @@ pub(super) fn estimate(input: &str, said: &str) -> Usage {
 }
 
 fn timeout(message: &'static str) -> Failure {
-    Failure::new(FailureKind::UpstreamTimeout, message)
+    Failure { may_have_run: true, ..Failure::new(FailureKind::UpstreamTimeout, message) }
 }

@@ -46,6 +46,7 @@ pub(super) fn reconcile(held: &[Arc<Message>], incoming: &[Message], named: bool
         if ends_alike(held, &incoming[..input]) {
             return Plan::Continue { from: input, heard: None };
         }
+        return Plan::Continue { from: 0, heard: None };
     }
     Plan::Fork { from: input }
 }

@@ -20,6 +20,7 @@ use crate::turn::{
 
 use super::actor::{Call, SessionMsg};
 use super::conversation::{Arrival, Committed, Conversation, Prepared};
+use super::identity::Digest;
 use super::pump::{Bounds, CREDIT, Outcome, Pump, Pumped, estimate};
 use super::state::Env;
 use super::turn_log::{Origin, TurnWriter};
@@ -154,6 +155,11 @@ impl Running {
         self.writer.log().has_readers()
     }
 
+    /// The digest under which the turn claimed its session, if it did.
+    pub(super) fn base(&self) -> Option<Digest> {
+        self.call.base
+    }
+
     pub(super) fn disconnect_policy(&self) -> DisconnectPolicy {
         self.call.disconnect_policy
     }
@@ -222,6 +228,9 @@ impl Running {
                 upstream: (is_visible || !is_cut).then_some(upstream),
                 model: call.model.clone(),
                 base: call.base,
+                began: SystemTime::now()
+                    .checked_sub(began.elapsed())
+                    .unwrap_or_else(SystemTime::now),
                 now: SystemTime::now(),
                 room: env.room(),
             });
@@ -235,7 +244,7 @@ impl Running {
             let is_unsure = may_have_begun(failure.kind);
             held.take_back(is_unsure);
             is_changed = is_unsure && held.record().turns > 0;
-            if failure.kind == FailureKind::UpstreamThrottled {
+            if failure.kind == FailureKind::UpstreamThrottled && !failure.may_have_run {
                 held.did_not_begin(upstream);
             }
         }

@@ -14,6 +14,7 @@ use crate::backend::Route;
 use crate::config::Config;
 use crate::metrics::{EndReason, InterruptReason, Limit, Metrics, Presence, StoreOp};
 use crate::store::{Record, SessionStore, StoreError};
+use crate::turn::request::DisconnectPolicy;
 use crate::turn::{Failure, FailureKind, FinishReason, SessionKey, TurnEvent, TurnId};
 
 use super::actor::{Beginning, Birth, Call, Interrupt, SessionMsg, Snapshot, Submit};
@@ -25,6 +26,9 @@ use super::pump::Pumped;
 use super::resume::Turns;
 use super::running::{Ending, Running};
 use super::turn_log::TurnWriter;
+
+/// What it may take to tell an upstream that a session is over.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -241,7 +245,12 @@ impl State {
             (writer, call, permit),
         );
         self.route = Some(running.route());
+        let left_alone = (!running.has_readers()).then(|| running.turn().clone());
         self.running = Some(Box::new(running));
+        if let Some(turn) = left_alone {
+            // Its client left while it waited; the phase is `Running` by now, or soon will be.
+            let _ = self.me.cast(SessionMsg::Abandoned(turn));
+        }
     }
 
     pub(super) fn pumped(&mut self, pumped: Pumped) {
@@ -269,13 +278,17 @@ impl State {
     fn finish(&mut self, ending: Ending) {
         let Some(running) = self.running.take() else { return };
         let head_before = self.held.record().head;
+        let claimed = running.base();
         let is_kept = running.finish(&self.env, &mut self.held, ending);
         self.residence.activity.touch();
         match (head_before, self.held.record().head) {
             // A turn by name left the transcript that the head stood for.
             (Some(before), None) => self.env.heads.forget(&before, self.key()),
-            (_, Some(head)) => self.env.heads.register(head, self.key().clone()),
-            (None, None) => {}
+            // What this turn did not claim may be somebody else's claim by now.
+            (before, Some(head)) if before != Some(head) || claimed == Some(head) => {
+                self.env.heads.register(head, self.key().clone());
+            }
+            (_, Some(_)) | (None, None) => {}
         }
         if is_kept {
             self.save();
@@ -315,6 +328,12 @@ impl State {
 
     pub(super) fn abandoned(&mut self, turn: &TurnId) {
         if let Some(place) = self.queue.iter().position(|waiting| is(waiting, turn)) {
+            let waiting = &self.queue[place];
+            let goes_on = waiting.call.disconnect_policy == DisconnectPolicy::Detach;
+            // One that is to run on is asked again when it starts.
+            if goes_on || waiting.writer.log().has_readers() {
+                return;
+            }
             if let Some(waiting) = self.queue.remove(place) {
                 self.env.metrics.turn_interrupted(InterruptReason::Disconnect);
                 self.end_waiting(&waiting, TurnEvent::Finished(FinishReason::Interrupted));
@@ -392,7 +411,12 @@ impl State {
         let _ = reply.send(snapshot);
     }
 
-    pub(super) fn end(&mut self, reason: EndReason, reply: oneshot::Sender<()>) {
+    pub(super) fn end(&mut self, reason: EndReason, reply: oneshot::Sender<bool>) {
+        if reason == EndReason::Evicted && self.running.is_some() {
+            // Whoever asked may be gone.
+            let _ = reply.send(false);
+            return;
+        }
         if self.phase.step(Input::End) != Effect::Finish {
             return;
         }
@@ -403,7 +427,12 @@ impl State {
             self.env.heads.forget(head, &record.key);
         }
         if let (Some(upstream), Some(route)) = (record.upstream.clone(), &self.route) {
-            drop(self.env.afterwards.spawn(route.backend.end(upstream.id)));
+            let farewell = tokio::time::timeout(FAREWELL, route.backend.end(upstream.id));
+            self.env.afterwards.spawn(async move {
+                if !matches!(farewell.await, Ok(Ok(()))) {
+                    tracing::debug!("an upstream did not hear that its session ended");
+                }
+            });
         }
         self.env.metrics.session_ended(reason);
         let work = self.env.store.remove(record.key.clone());
@@ -415,7 +444,7 @@ impl State {
             }
             drop(timer);
             // Whoever asked may be gone.
-            let _ = reply.send(());
+            let _ = reply.send(true);
         });
         self.depart();
     }

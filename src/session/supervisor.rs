@@ -83,7 +83,10 @@ fn period(env: &Env) -> Duration {
 
 fn sweep(env: &Arc<Env>) {
     let session = &env.config.session;
-    for actor in env.directory.idle(session.resident) {
+    // When the house is nearly full, whoever rests makes room sooner.
+    let is_crowded = env.directory.len() > session.max_resident / 10 * 9;
+    let resident = if is_crowded { session.resident / 16 } else { session.resident };
+    for actor in env.directory.idle(resident) {
         // One that is gone needs no telling.
         let _ = actor.cast(SessionMsg::Retire);
     }

@@ -46,7 +46,7 @@ pub struct UpstreamBinding {
     pub id: UpstreamSessionId,
     /// The model that it belongs to.
     pub model: ModelName,
-    /// When a turn last ended there.
+    /// When the last turn there began.
     pub last_used: SystemTime,
 }
 

@@ -269,12 +269,15 @@ pub struct Failure {
     pub param: Option<Cow<'static, str>>,
     /// When to come back, as `retry-after`.
     pub retry_after: Option<Duration>,
+    /// Whether the upstream may have run the turn all the same: repeating it could repeat what
+    /// it did.
+    pub may_have_run: bool,
 }
 
 impl Failure {
     /// A failure of this kind with a message for the client.
     pub fn new(kind: FailureKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), param: None, retry_after: None }
+        Self { kind, message: message.into(), param: None, retry_after: None, may_have_run: false }
     }
 
     /// A malformed request, with the field at fault.
@@ -299,6 +302,12 @@ impl Failure {
     pub fn at(mut self, param: impl Into<Cow<'static, str>>) -> Self {
         self.param = Some(param.into());
         self
+    }
+
+    /// Whether a client may repeat the request by itself.
+    #[must_use]
+    pub fn may_retry(&self) -> bool {
+        self.kind.may_retry() && !self.may_have_run
     }
 
     /// The same failure, saying when to come back.

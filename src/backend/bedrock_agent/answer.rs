@@ -30,8 +30,14 @@ pub(super) async fn read(
     raw: Option<RawTraces>,
     outlet: &Outlet,
 ) -> Result<FinishReason, Refused> {
-    let mut answer =
-        Answer { outlet, raw, joiner: Joiner::default(), usage: None, finish: FinishReason::Stop };
+    let mut answer = Answer {
+        outlet,
+        raw,
+        joiner: Joiner::default(),
+        usage: None,
+        calls: 0,
+        finish: FinishReason::Stop,
+    };
     let mut is_first = true;
     loop {
         let event = match events.recv().await {
@@ -45,7 +51,8 @@ pub(super) async fn read(
             ResponseStream::Trace(part) => answer.trace(part).await,
             ResponseStream::ReturnControl(payload) => {
                 answer.finish = FinishReason::ToolCalls;
-                for event in return_control::events(payload) {
+                for event in return_control::events(payload, answer.calls) {
+                    answer.calls += u32::from(matches!(event, TurnEvent::ToolCallStarted { .. }));
                     outlet.push(event).await;
                 }
             }
@@ -61,6 +68,8 @@ struct Answer<'a> {
     raw: Option<RawTraces>,
     joiner: Joiner,
     usage: Option<Usage>,
+    /// Calls handed over so far.
+    calls: u32,
     finish: FinishReason,
 }
 

@@ -61,7 +61,7 @@ pub(super) fn of_call(error: &SdkError<InvokeAgentError, HttpResponse>) -> Refus
         }
         SdkError::TimeoutError(_) => {
             tracing::warn!(error = %aws_error(error), "the agent could not be reached in time");
-            Refused { failure: unreachable(), did_not_start: true }
+            Refused { failure: unreachable(), did_not_start: false }
         }
         SdkError::ResponseError(_) => {
             tracing::warn!(error = %aws_error(error), "the agent's reply was not understood");

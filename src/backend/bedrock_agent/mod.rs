@@ -163,7 +163,8 @@ impl Agent {
             self.metrics.upstream_error(NAME, refused.failure.kind);
             let wait = if refused.did_not_start { delays.next() } else { None };
             let Some(wait) = wait.filter(|_| self.access.budget.spend()) else {
-                return Err(refused.failure);
+                let may_have_run = !refused.did_not_start;
+                return Err(Failure { may_have_run, ..refused.failure });
             };
             self.metrics.upstream_retry(NAME);
             tokio::time::sleep(wait).await;

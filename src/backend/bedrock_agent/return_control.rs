@@ -14,12 +14,12 @@ use uuid::Uuid;
 
 use crate::turn::{ReturnControl, TurnEvent};
 
-/// The events for one hand-over.
-pub(super) fn events(payload: ReturnControlPayload) -> Vec<TurnEvent> {
+/// The events for one hand-over; its calls are numbered from `first`.
+pub(super) fn events(payload: ReturnControlPayload, first: u32) -> Vec<TurnEvent> {
     let mut inputs = Vec::new();
     let mut calls = Vec::new();
     for member in payload.invocation_inputs.unwrap_or_default() {
-        let index = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
+        let index = u32::try_from(inputs.len()).unwrap_or(u32::MAX).saturating_add(first);
         let (input, name, arguments) = match member {
             InvocationInputMember::FunctionInvocationInput(input) => function(input),
             InvocationInputMember::ApiInvocationInput(input) => api(input),
