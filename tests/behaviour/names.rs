@@ -147,3 +147,46 @@ async fn two_hundred_sessions_at_once_keep_their_own_memories() {
     assert_eq!((&upstream["sessions_total"], &upstream["calls_total"]), (&json!(200), &json!(400)));
     assert_eq!(upstream["max_concurrent_per_session"], 1);
 }
+
+#[tokio::test]
+async fn a_session_that_goes_on_with_another_model_takes_its_history_along() {
+    let tables =
+        "[[models]]\nname = \"other\"\nbackend = \"bedrock-agent\"\nagent_id = \"OTHER12345\"\n";
+    let broker = Broker::with(Setup { tables, ..Setup::default() }).await;
+    broker.ask("my name is Ann").session("one").text().await;
+    let ask = broker.ask("what is my name?").session("one").with("model", json!("other"));
+    let answer = ask.answer().await;
+    assert_eq!((answer.origin(), &*answer.text), ("rehydrated", "Your name is Ann."));
+    let calls = broker.calls().await;
+    assert_eq!(
+        (&calls[1]["agent"], &calls[1]["history_messages"]),
+        (&json!("OTHER12345"), &json!(2))
+    );
+}
+
+#[tokio::test]
+async fn a_model_may_give_each_key_one_session_and_only_to_those_who_name_none() {
+    let tables = "[[keys]]\ntenant = \"acme\"\nkey = \"sk-acme-first-key\"\n\n\
+                  [[keys]]\ntenant = \"acme\"\nkey = \"sk-acme-second-key\"\n";
+    let model = "session_per_key = true";
+    let broker = Broker::with(Setup { tables, model, ..Setup::default() }).await;
+    let (first, second) = ("sk-acme-first-key", "sk-acme-second-key");
+    broker.ask("my name is Ann").key(first).text().await;
+    let ask = || broker.ask("what is my name?");
+    assert_eq!(ask().key(first).text().await, "Your name is Ann.");
+    assert_eq!(ask().key(second).text().await, "You have not told me your name yet.");
+    let named = ask().key(first).session("one").answer().await;
+    assert_eq!((named.origin(), &*named.text), ("new", "You have not told me your name yet."));
+}
+
+#[tokio::test]
+async fn without_matching_every_request_that_names_no_session_is_one_of_its_own() {
+    let settings = "session.match_transcripts = false";
+    let broker = Broker::with(Setup { settings, ..Setup::default() }).await;
+    let mut client = super::ask::Stateless::new(&broker);
+    let first = client.say("my name is Ann").await;
+    let second = client.say("what is my name?").await;
+    assert_eq!([first.origin(), second.origin()], ["new", "rehydrated"]);
+    assert_ne!(first.session(), second.session());
+    assert_eq!(second.text, "Your name is Ann.");
+}

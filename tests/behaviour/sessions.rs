@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::ask::Answer;
-use super::broker::{Broker, Setup};
+use super::broker::{Broker, Setup, until};
 
 const TWO_TENANTS: &str = "[[keys]]\ntenant = \"acme\"\nkey = \"sk-acme-first-key\"\n\n\
                            [[keys]]\ntenant = \"globex\"\nkey = \"sk-globex-first-key\"\n";
@@ -187,4 +187,44 @@ async fn a_session_whose_id_holds_a_slash_is_found_by_its_escaped_name() {
     let broker = Broker::start().await;
     broker.ask("hello there").session("team/7").text().await;
     assert_eq!(broker.session("team%2F7").await["id"], "team/7");
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_is_told_upstream() {
+    let broker = Broker::start().await;
+    broker.ask("my name is Ann").session("one").text().await;
+    assert_eq!(broker.request("DELETE", "/v1/sessions/one").send().await.status, 200);
+    until("the upstream session to end", async || broker.calls().await.len() == 2).await;
+    let calls = broker.calls().await;
+    assert_eq!(
+        (&calls[1]["session"], &calls[1]["end_session"]),
+        (&calls[0]["session"], &json!(true))
+    );
+}
+
+#[tokio::test]
+async fn after_a_turn_that_ends_its_upstream_session_the_conversation_starts_over() {
+    let broker = Broker::start().await;
+    broker.ask("my name is Ann").session("one").text().await;
+    let goodbye = broker.ask("goodbye for now").session("one");
+    let goodbye = goodbye.with("outcrop", json!({ "end_session": true })).text().await;
+    assert_eq!(goodbye, "Goodbye, Ann, and thank you for calling.");
+    assert_eq!(broker.calls().await[1]["end_session"], true);
+    assert_eq!(broker.session("one").await["messages"], json!([]));
+    let next = broker.ask("what is my name?").session("one").answer().await;
+    assert_eq!((next.origin(), &*next.text), ("new", "You have not told me your name yet."));
+}
+
+#[tokio::test]
+async fn a_session_that_ends_takes_the_turns_that_wait_with_it() {
+    let broker = Broker::start().await;
+    let mut first = broker.ask("count to 400").session("one").pace(0, 10).begin().await;
+    first.first_text().await;
+    let waiting = broker.ask("are you there?").session("one").whole().request();
+    let waiting = tokio::spawn(async move { Answer::of(waiting.send().await).await });
+    broker.metric_becomes("outcrop_turns_queued", 1.0).await;
+    broker.request("DELETE", "/v1/sessions/one").send().await;
+    assert_eq!(waiting.await.unwrap().text, "");
+    Answer::of(first).await.expect_ok();
+    broker.metric_becomes("outcrop_turns_in_flight", 0.0).await;
 }

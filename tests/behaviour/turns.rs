@@ -1,5 +1,6 @@
 //! Turns that meet in one session.
 
+use futures_util::future::join_all;
 use serde_json::json;
 
 use super::ask::Answer;
@@ -144,4 +145,39 @@ async fn letters_of_several_bytes_arrive_whole_however_they_were_cut() {
     for ask in [ask.clone(), ask.clone().fault("slow"), ask.whole()] {
         assert_eq!(ask.text().await, text);
     }
+}
+
+#[tokio::test]
+async fn of_many_turns_at_once_as_many_are_answered_as_may_wait() {
+    let broker = Broker::start().await;
+    let ask = |number| broker.ask(&format!("count to {number}")).session("one").pace(50, 0);
+    let asks: Vec<_> = (10..30).map(ask).collect();
+    let answers = join_all(asks.iter().map(|ask| ask.answer())).await;
+    let with = |status| answers.iter().filter(move |answer| answer.status == status).count();
+    assert_eq!((with(200), with(429)), (9, 11));
+    assert_eq!(broker.upstream().await["max_concurrent_per_session"], 1);
+    assert_eq!(broker.session("one").await["turns"], 9);
+}
+
+#[tokio::test]
+async fn of_many_turns_that_barge_in_each_ends_and_only_one_runs() {
+    let broker = Broker::start().await;
+    let ask = |number| broker.ask(&format!("count to {number}")).session("one").pace(5, 1);
+    let asks: Vec<_> = (100..140).map(|number| ask(number).policy("interrupt")).collect();
+    let answers = join_all(asks.iter().map(|ask| ask.answer())).await;
+    answers.iter().for_each(Answer::expect_ok);
+    let complete = answers.iter().filter(|answer| answer.text.split_whitespace().count() >= 100);
+    assert_eq!(complete.count(), 1);
+    assert_eq!(broker.upstream().await["max_concurrent_per_session"], 1);
+    assert_eq!(broker.session("one").await["state"], "idle");
+    broker.metric_becomes("outcrop_turns_in_flight", 0.0).await;
+}
+
+#[tokio::test]
+async fn a_long_answer_arrives_whole() {
+    let broker = Broker::start().await;
+    let text = "It is a long way to go. ".repeat(8_000);
+    let ask = broker.ask(&format!("repeat: {}", text.trim()));
+    assert_eq!(ask.text().await, text.trim());
+    assert_eq!(ask.whole().text().await, text.trim());
 }
