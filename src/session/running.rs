@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use ractor::ActorRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
@@ -110,13 +111,7 @@ impl Running {
             input: input.clone(),
             request: Arc::clone(&call.request),
         };
-        let answer = if input.is_empty() && !call.request.end_session {
-            futures_util::future::ready(Err(nothing_new())).boxed()
-        } else {
-            let backend = Arc::clone(&call.route.backend);
-            // Called by the pump, so that a panic in the call itself ends the turn alone.
-            async move { backend.answer(ask, outlet).await }.boxed()
-        };
+        let answer = answer_to(&call, ask, outlet);
         let task = tokio::spawn(pump.run(answer).instrument(span.clone()));
         Self {
             serial,
@@ -272,6 +267,15 @@ fn may_have_begun(kind: FailureKind) -> bool {
             | FailureKind::Internal
             | FailureKind::Draining
     )
+}
+
+fn answer_to(call: &Call, ask: Ask, outlet: Outlet) -> BoxFuture<'static, Outcome> {
+    if ask.input.is_empty() && !call.request.end_session {
+        return futures_util::future::ready(Err(nothing_new())).boxed();
+    }
+    let backend = Arc::clone(&call.route.backend);
+    // Called by the pump, so that a panic in the call itself ends the turn alone.
+    async move { backend.answer(ask, outlet).await }.boxed()
 }
 
 /// What every log line of the turn carries.
