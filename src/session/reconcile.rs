@@ -205,10 +205,10 @@ mod tests {
     }
 
     #[test]
-    fn a_transcript_with_another_beginning_forks_and_is_not_taken_for_new_input() {
+    fn a_named_session_takes_a_transcript_with_another_beginning_as_what_is_new() {
         let held = [user("a loan"), assistant("Sure."), user("how much?"), assistant("Much.")];
         let incoming = [user("a card"), assistant("Fine."), user("which?")];
-        assert_eq!(plan(&held, &incoming, true), Plan::Fork { from: 2 });
+        assert_eq!(plan(&held, &incoming, true), goes_on(0));
     }
 
     #[test]

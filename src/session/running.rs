@@ -111,7 +111,7 @@ impl Running {
             input: input.clone(),
             request: Arc::clone(&call.request),
         };
-        let answer = call_backend(&call, ask, outlet);
+        let answer = answer_to(&call, ask, outlet);
         let task = tokio::spawn(pump.run(answer).instrument(span.clone()));
         Self {
             serial,
@@ -269,12 +269,12 @@ fn may_have_begun(kind: FailureKind) -> bool {
     )
 }
 
-/// Calls the backend once the pump polls, so that a panic in the call itself ends the turn alone.
-fn call_backend(call: &Call, ask: Ask, outlet: Outlet) -> BoxFuture<'static, Outcome> {
+fn answer_to(call: &Call, ask: Ask, outlet: Outlet) -> BoxFuture<'static, Outcome> {
     if ask.input.is_empty() && !call.request.end_session {
         return futures_util::future::ready(Err(nothing_new())).boxed();
     }
     let backend = Arc::clone(&call.route.backend);
+    // Called by the pump, so that a panic in the call itself ends the turn alone.
     async move { backend.answer(ask, outlet).await }.boxed()
 }
 

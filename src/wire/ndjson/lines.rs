@@ -129,7 +129,7 @@ impl Lines {
         out.put_slice(br#","error_code":"#);
         json_text::string(error_code(failure.kind), out);
         out.put_slice(br#","retryable":"#);
-        json_text::value(&failure.may_retry(), out);
+        json_text::value(&failure.kind.may_retry(), out);
         self.write_end(true, out);
         out.put_slice(br#","request_id":"#);
         json_text::string(self.head.request.as_str(), out);
