@@ -178,3 +178,20 @@ async fn without_keys_a_broker_that_others_can_reach_does_not_start_unless_told_
     assert!(first.is_some_and(|line| line.unwrap().contains("listening")));
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+#[tokio::test]
+async fn scripts_of_allowed_origins_may_read_replies_and_others_may_not() {
+    let ours = "https://app.example.com";
+    let broker = keyed(&format!("server.allowed_origins = [\"{ours}\"]"), "").await;
+    for (origin, allowed) in [(ours, ours), ("https://evil.example.com", "")] {
+        let may_ask = broker.request("OPTIONS", "/v1/chat/completions").header("origin", origin);
+        let may_ask = may_ask.header("access-control-request-method", "POST").send().await;
+        assert_eq!(may_ask.status, 204, "a browser asks without a key");
+        assert_eq!(may_ask.header("access-control-allow-origin"), allowed);
+        for key in [ACME, "sk-of-another-broker"] {
+            let answer = broker.ask("hello there").key(key).header("origin", origin).answer().await;
+            assert_eq!(answer.header("access-control-allow-origin"), allowed);
+            assert_eq!(answer.header("access-control-allow-credentials"), "");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::ask::{Answer, Ask};
 use super::broker::{Broker, Setup, until};
-use super::client::{Frame, Request};
+use super::client::{Connection, Frame, Request};
 
 fn resume(broker: &Broker, after: &str) -> Request {
     broker.get("/v1/chat/completions").header("last-event-id", after)
@@ -150,4 +150,31 @@ async fn only_so_many_turns_run_on_without_a_reader() {
     broker.open_calls_become(1).await;
     assert_eq!(broker.session("one").await["state"], "running");
     assert_eq!(broker.session("two").await["messages"][1]["status"], "interrupted");
+}
+
+#[tokio::test]
+async fn a_detached_turn_that_still_waits_when_its_reader_leaves_is_run_too() {
+    let broker = Broker::start().await;
+    let mut first = broker.ask("count to 30").session("one").pace(0, 10).begin().await;
+    first.first_text().await;
+    let waiting = broker.ask("what loans do you offer?").session("one").detached();
+    let mut connection = Connection::open(broker.address).await;
+    connection.write(&waiting.request().bytes()).await;
+    broker.metric_becomes("outcrop_turns_queued", 1.0).await;
+    drop(connection);
+    Answer::of(first).await.expect_ok();
+    until("both turns to be over", async || broker.session("one").await["turns"] == 2).await;
+    let session = broker.session("one").await;
+    assert_eq!(session["messages"][3]["status"], "completed");
+    broker.metric_becomes("outcrop_turns_detached", 0.0).await;
+}
+
+#[tokio::test]
+async fn a_detached_turn_ends_when_it_is_interrupted() {
+    let broker = Broker::start().await;
+    leave_detached(&broker, broker.ask("count to 400").session("one").pace(0, 10)).await;
+    broker.post("/v1/sessions/one/interrupt", &json!({})).send().await;
+    broker.open_calls_become(0).await;
+    assert_eq!(broker.session("one").await["messages"][1]["status"], "interrupted");
+    broker.metric_becomes("outcrop_turns_detached", 0.0).await;
 }
