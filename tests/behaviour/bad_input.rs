@@ -230,26 +230,37 @@ async fn a_client_that_closes_its_sending_half_has_left() {
     expect_well(&broker).await;
 }
 
+/// Asks for lines that repeat themselves until no buffer on the way takes any more, and reads
+/// none of them.
+async fn ask_without_reading(broker: &Broker) -> Connection {
+    let body = json!({ "agent_id": "agent", "session_id": "lazy", "input_text": "count to 2000" });
+    let mut lazy = Connection::open(broker.address).await;
+    lazy.write(&broker.post("/api/agent/stream", &body).bytes()).await;
+    lazy
+}
+
 #[tokio::test]
-async fn a_client_that_does_not_read_holds_up_nobody_and_is_dropped_in_time() {
+async fn a_client_that_does_not_read_holds_up_neither_its_turn_nor_others() {
+    let broker = Broker::start().await;
+    let lazy = ask_without_reading(&broker).await;
+    broker.ask("are you there?").session("one").text().await;
+    until("the turn to end", async || broker.session("lazy").await["turns"] == 1).await;
+    let session = broker.session("lazy").await;
+    assert_eq!(session["messages"][1]["status"], "completed");
+    let mut reply = lazy.reply().await;
+    let mut last = String::new();
+    while let Some(line) = reply.line().await {
+        last = line;
+    }
+    assert!(last.starts_with("{\"type\":\"completion\""), "it reads on where it was");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_for_long_is_dropped() {
     let settings = "server.write_timeout_seconds = 0.5";
     let broker = Broker::with(Setup { settings, ..Setup::default() }).await;
-    let body = json!({
-        "agent_id": "agent",
-        "session_id": "lazy",
-        "input_text": "count to 2000",
-    });
-    let mut lazy = Connection::open(broker.address).await;
-    // Answers that repeat themselves until no buffer between the two takes any more.
-    lazy.write(&broker.post("/api/agent/stream", &body).bytes()).await;
-    broker.ask("are you there?").session("one").text().await;
-    let mut session = Value::Null;
-    until("the answer to be taken whole", async || {
-        session = broker.session("lazy").await;
-        session["state"] == "idle"
-    })
-    .await;
-    assert_eq!(session["messages"][1]["status"], "completed", "the log holds it for the reader");
+    let lazy = ask_without_reading(&broker).await;
+    broker.open_calls_become(0).await;
     broker.metric_becomes("outcrop_connections_open", 1.0).await;
     drop(lazy);
     expect_well(&broker).await;
