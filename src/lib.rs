@@ -36,7 +36,7 @@
 //! 7. A pure function, `session/reconcile.rs`, compares what is held with what came in. What is
 //!    new goes to the upstream session that already knows the rest. When there is none, or it may
 //!    have expired, or the client edited its transcript, a new upstream session is opened and
-//!    seeded with the history (`session/conversation.rs`).
+//!    seeded with the history (`session/conversation/mod.rs`).
 //! 8. The [`Backend`](backend::Backend) calls upstream and puts [`TurnEvent`](turn::TurnEvent)s
 //!    into an [`Outlet`](backend::Outlet). The pump (`session/pump.rs`) polls the backend, and
 //!    sends the events that came together to the actor as one message.

@@ -41,13 +41,9 @@ pub(super) fn events(payload: ReturnControlPayload, first: u32) -> Vec<TurnEvent
 type Call = (Value, String, Map<String, Value>);
 
 fn function(input: FunctionInvocationInput) -> Call {
-    let mut arguments = Map::new();
-    let mut spelled = Vec::new();
-    for parameter in input.parameters.unwrap_or_default() {
-        let (name, kind, value) = (parameter.name, parameter.r#type, parameter.value);
-        spelled.push(json!({ "name": name, "type": kind, "value": value }));
-        put(&mut arguments, name, kind.as_deref(), value);
-    }
+    let parameters = input.parameters.unwrap_or_default().into_iter();
+    let (spelled, arguments) =
+        spell(parameters.map(|parameter| (parameter.name, parameter.r#type, parameter.value)));
     let name = input.function.clone().unwrap_or_else(|| input.action_group.clone());
     let mut fields = Map::new();
     fields.insert("actionGroup".to_owned(), input.action_group.into());
@@ -64,13 +60,9 @@ fn function(input: FunctionInvocationInput) -> Call {
 }
 
 fn api(input: ApiInvocationInput) -> Call {
-    let mut arguments = Map::new();
-    let mut spelled = Vec::new();
-    for parameter in input.parameters.unwrap_or_default() {
-        let (name, kind, value) = (parameter.name, parameter.r#type, parameter.value);
-        spelled.push(json!({ "name": name, "type": kind, "value": value }));
-        put(&mut arguments, name, kind.as_deref(), value);
-    }
+    let parameters = input.parameters.unwrap_or_default().into_iter();
+    let (spelled, mut arguments) =
+        spell(parameters.map(|parameter| (parameter.name, parameter.r#type, parameter.value)));
     let method = input.http_method.clone().unwrap_or_default().to_lowercase();
     let path = input.api_path.clone().unwrap_or_default();
     let name = format!("{}__{method}_{}", input.action_group, path.trim_matches('/'));
@@ -90,6 +82,20 @@ fn api(input: ApiInvocationInput) -> Call {
     set(&mut fields, "agentId", input.agent_id);
     set(&mut fields, "collaboratorName", input.collaborator_name);
     (json!({ "apiInvocationInput": fields }), tool_name(&name), arguments)
+}
+
+/// Name, type and value of a parameter, each as far as the agent says it.
+type Parts = (Option<String>, Option<String>, Option<String>);
+
+/// The parameters in the service's spelling, and as arguments.
+fn spell(parameters: impl Iterator<Item = Parts>) -> (Vec<Value>, Map<String, Value>) {
+    let mut arguments = Map::new();
+    let mut spelled = Vec::new();
+    for (name, kind, value) in parameters {
+        spelled.push(json!({ "name": name, "type": kind, "value": value }));
+        put(&mut arguments, name, kind.as_deref(), value);
+    }
+    (spelled, arguments)
 }
 
 /// Spells the body, and adds its properties to the arguments; a name that is taken goes under
