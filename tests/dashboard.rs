@@ -8,11 +8,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
-use outcrop::metrics::{EndReason, InterruptReason, Limit, Metrics, Outcome, StoreOp};
-use outcrop::turn::{FailureKind, Usage};
+use outcrop::metrics::{EndReason, InterruptReason, Limit, Outcome, StoreOp};
 use serde_json::Value;
 
 /// What a scrape tells: each sample's name, its labels and the values they take.
@@ -32,34 +34,51 @@ const FROM_PROMETHEUS: &[&str] = &["job", "instance", "le"];
 /// A series of Prometheus itself.
 const UP: &str = "up";
 
-/// Everything the broker can say, by recording one of each.
+/// One page for all tests.
+static RENDERED: LazyLock<String> = LazyLock::new(rendered);
+
+/// What a running broker says of itself, once it has held the demo's conversation and met an
+/// upstream that throttles.
 fn rendered() -> String {
-    let metrics = Metrics::new();
-    let turn = metrics.turn("loan", "bedrock-agent");
-    let moment = Duration::from_millis(3);
-    turn.first_token(moment);
-    turn.overhead(moment);
-    turn.inter_token(moment);
-    turn.queue_wait(moment);
-    turn.ended(Outcome::Ok, moment);
-    turn.tokens(&Usage { input_tokens: 1, output_tokens: 1, ..Usage::default() });
-    drop((turn.in_flight(), metrics.turn_queued(), metrics.turn_detached()));
-    drop(metrics.session_resident());
-    metrics.connections_open_by(|| 1);
-    metrics.session_started("loan");
-    metrics.session_ended(EndReason::Ended);
-    metrics.session_revived();
-    metrics.session_rehydrated();
-    metrics.session_forked();
-    metrics.turn_interrupted(InterruptReason::Disconnect);
-    metrics.stream_resumed();
-    metrics.rate_limited(Limit::KeyRequests);
-    metrics.upstream_request("bedrock-agent", Outcome::Failed);
-    metrics.upstream_error("bedrock-agent", FailureKind::UpstreamThrottled);
-    metrics.upstream_retry("bedrock-agent");
-    drop(metrics.store_op(StoreOp::Load));
-    metrics.http_request("/v1/chat/completions", 200, moment);
-    metrics.render()
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_outcrop"))
+        .args(["demo", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the demo starts");
+    let lines = BufReader::new(demo.stdout.take().expect("its output is piped")).lines();
+    let mut address = None;
+    for line in lines.map_while(Result::ok) {
+        if let Some(url) = line.strip_prefix("outcrop ") {
+            let said = url.trim().strip_prefix("http://").map(str::to_owned);
+            address = address.or(said);
+        }
+        if line.starts_with("Now you") {
+            break;
+        }
+    }
+    let address = address.expect("the demo says where it listens");
+    let throttled = r#"{"messages": [{"role": "user", "content": "hi"}],
+        "outcrop": {"session_attributes": {"outcrop-emulator-fault": "throttle"}}}"#;
+    let refusal = fetch(&address, "POST /v1/chat/completions", throttled);
+    let page = fetch(&address, "GET /metrics", "");
+    demo.kill().expect("the demo runs until it is stopped");
+    demo.wait().expect("it was ours to wait for");
+    assert!(refusal.starts_with("HTTP/1.1 429 "), "{refusal}");
+    let (_, body) = page.split_once("\r\n\r\n").expect("a head and a body");
+    body.to_owned()
+}
+
+/// One request on a connection of its own; the whole reply.
+fn fetch(address: &str, target: &str, body: &str) -> String {
+    let mut socket = TcpStream::connect(address).expect("the broker listens");
+    let length = body.len();
+    let head = format!(
+        "{target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    socket.write_all((head + body).as_bytes()).expect("the broker reads");
+    let mut reply = String::new();
+    socket.read_to_string(&mut reply).expect("the broker answers in text");
+    reply
 }
 
 fn exported(text: &str) -> Exported {
@@ -261,7 +280,7 @@ fn alert_queries() -> Vec<(String, String)> {
 
 #[test]
 fn every_panel_variable_and_rule_asks_for_what_is_exported() {
-    let exported = exported(&rendered());
+    let exported = exported(&RENDERED);
     let (panels, alerts) = (dashboard_queries(), alert_queries());
     assert!(panels.len() > 30 && alerts.len() > 8, "{} and {}", panels.len(), alerts.len());
     let mut wrong = Vec::new();
@@ -274,7 +293,7 @@ fn every_panel_variable_and_rule_asks_for_what_is_exported() {
 
 #[test]
 fn a_query_for_what_is_not_exported_is_found() {
-    let exported = exported(&rendered());
+    let exported = exported(&RENDERED);
     let wrong = |query: &str| missing(query, &exported);
     assert_eq!(wrong("rate(outcrop_turn_total[5m])"), ["series outcrop_turn_total"]);
     assert_eq!(wrong("sum by (session) (outcrop_turns_total)"), ["label session"]);
@@ -347,7 +366,7 @@ fn documented_families(page: &str) -> Families {
 #[test]
 fn what_is_exported_is_documented_and_the_other_way_round() {
     let page = project_file("docs/metrics.md");
-    assert_eq!(documented_families(&page), exported_families(&rendered()));
+    assert_eq!(documented_families(&page), exported_families(&RENDERED));
 }
 
 #[test]

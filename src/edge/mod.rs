@@ -105,7 +105,12 @@ pub async fn serve(
     };
     shutdown.drain();
     let patience = if how == Stop::Gracefully { FLUSH } else { Duration::ZERO };
-    if tokio::time::timeout(patience, &mut serving).await.is_err() {
+    let is_flushed = tokio::select! {
+        () = &mut serving => true,
+        () = tokio::time::sleep(patience) => false,
+        _ = stop() => false,
+    };
+    if !is_flushed {
         shutdown.abort();
         serving.await;
     }
