@@ -53,7 +53,7 @@ $(NODE_READY): $(CLIENTS)/package.json | tools
 	touch $@
 
 bench:
-	cargo bench --locked
+	cargo bench --locked --bench broker
 
 demo:
 	cargo run --locked --release -- demo
