@@ -1,7 +1,8 @@
 //! What the broker costs, measured against a bare loop in the same run.
 //!
 //! `cargo bench --bench broker` prints tables of ratios; `-- --quick` takes less than a minute
-//! and is less sure of them; `-- --only NAME` measures one thing. The broker, the bare loop, the
+//! and is less sure of them; `-- --only NAME` measures one thing; `-- drive ADDRESS STREAMS` puts a
+//! server that runs already under the load of 64 connections, for a profiler. The broker, the bare loop, the
 //! emulator behind them and the client, which is this program, are processes of their own, all on
 //! loopback. Only the ratios mean something on a machine that does other things meanwhile: the
 //! programs take turns, round by round, so that what disturbs one disturbs all.
@@ -46,10 +47,14 @@ fn main() -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         return runtime.block_on(bare::serve(endpoint));
     }
-    let wanted = Wanted::parse(&arguments)?;
     // One thread: the client must not take both cores from what it measures.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(measure(&wanted))
+    if let [role, address, streams] = arguments.as_slice()
+        && role == "drive"
+    {
+        return runtime.block_on(streams::drive(address.parse()?, streams.parse()?));
+    }
+    runtime.block_on(measure(&Wanted::parse(&arguments)?))
 }
 
 /// What the command line asks for.

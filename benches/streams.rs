@@ -1,5 +1,6 @@
 //! What a streamed turn costs, against the bare loop: rounds of each, in turn.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::client::Dialect;
@@ -48,6 +49,16 @@ pub(crate) async fn measure(load: &Load) -> anyhow::Result<()> {
         }
     }
     print(load, &mut subjects, began.elapsed());
+    Ok(())
+}
+
+/// Asks a chat server that runs already, over 64 connections; prints what came of it.
+pub(crate) async fn drive(server: SocketAddr, streams: usize) -> anyhow::Result<()> {
+    let mut clients = Clients::open(server, Dialect::Chat, 64, &ASK).await?;
+    let began = Instant::now();
+    let mut times = clients.one_after_another(streams).await?;
+    let (p50, p99) = (times.percentile(0.5), times.percentile(0.99));
+    println!("{streams} streams in {:.1?}; first token {}, {}", began.elapsed(), ms(p50), ms(p99));
     Ok(())
 }
 

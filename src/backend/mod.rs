@@ -171,10 +171,10 @@ impl Outlet {
         self.shared.signs.load(Ordering::Relaxed)
     }
 
-    /// Whether there is something to take.
+    /// How many events there are to take.
     #[must_use]
-    pub fn has_waiting(&self) -> bool {
-        !self.waiting().is_empty()
+    pub fn waits(&self) -> usize {
+        self.waiting().len()
     }
 
     /// Takes what waits.

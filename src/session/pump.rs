@@ -1,7 +1,10 @@
 //! One turn's events, from the backend to the actor's mailbox.
 //!
 //! The pump polls the backend and sends what came of one poll as one message: events that are
-//! ready together travel together, and none waits for the next. It holds bounded credit, so that
+//! ready together travel together, and none waits for the next. Where one piece follows another
+//! so closely that the answer is plainly ready upstream, it polls until nothing more comes: an
+//! HTTP client hands a body over piece by piece, and a message a piece would cost more than all
+//! else that a turn does. It holds bounded credit, so that
 //! a mailbox never fills with chunks: while [`CREDIT`] messages are unanswered it does not poll,
 //! and the upstream's own flow control holds the rest back. Its timers tell an upstream that
 //! thinks (it shows signs of life) from one that is dead.
@@ -24,6 +27,11 @@ use super::turn_log::Timing;
 
 /// Messages of one turn that may wait in the actor's mailbox.
 pub(super) const CREDIT: usize = 16;
+
+/// Pieces that follow each other within so little are ready together; models take milliseconds.
+const RUSH: Duration = Duration::from_millis(1);
+/// Events that one message of a rush may have.
+const RUSH_EVENTS: usize = 64;
 
 /// How a backend's turn ended.
 pub(super) type Outcome = Result<FinishReason, Failure>;
@@ -92,7 +100,10 @@ impl Pump {
         let mut flow = Flow::new(self.bounds);
         loop {
             let Ok(credit) = self.credit.acquire().await else { return };
-            let came = self.wait(&mut answer, &mut flow).await;
+            let came = match self.wait(&mut answer, &mut flow).await {
+                Came::Events if flow.is_rush() => self.gather(&mut answer).await,
+                came => came,
+            };
             let mut events = self.outlet.take();
             flow.passed(&events, &self.metrics);
             let mut outcome = match came {
@@ -131,13 +142,29 @@ impl Pump {
     async fn wait(&self, answer: &mut BoxFuture<'static, Outcome>, flow: &mut Flow) -> Came {
         let backend = poll_fn(|context| match answer.as_mut().poll(context) {
             Poll::Ready(outcome) => Poll::Ready(Came::End(outcome)),
-            Poll::Pending if self.outlet.has_waiting() => Poll::Ready(Came::Events),
+            Poll::Pending if self.outlet.waits() > 0 => Poll::Ready(Came::Events),
             Poll::Pending => Poll::Pending,
         });
         tokio::select! {
             biased;
             came = backend => came,
             _ = flow.tick.tick() => Came::Silence,
+        }
+    }
+
+    /// Lets the upstream's connection run, and polls on, until that brings nothing new.
+    async fn gather(&self, answer: &mut BoxFuture<'static, Outcome>) -> Came {
+        let mut waiting = self.outlet.waits();
+        loop {
+            tokio::task::yield_now().await;
+            let polled = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;
+            if let Poll::Ready(outcome) = polled {
+                return Came::End(outcome);
+            }
+            let before = std::mem::replace(&mut waiting, self.outlet.waits());
+            if waiting == before || waiting >= RUSH_EVENTS {
+                return Came::Events;
+            }
         }
     }
 }
@@ -148,6 +175,7 @@ struct Flow {
     tick: tokio::time::Interval,
     began: Instant,
     first_event: Option<Instant>,
+    last_event: Option<Instant>,
     last_text: Option<Instant>,
     alive: Instant,
     signs: u64,
@@ -171,6 +199,7 @@ impl Flow {
             tick,
             began: now,
             first_event: None,
+            last_event: None,
             last_text: None,
             alive: now,
             signs: 0,
@@ -180,6 +209,11 @@ impl Flow {
         }
     }
 
+    /// Whether the last events left only just now.
+    fn is_rush(&self) -> bool {
+        self.last_event.is_some_and(|at| at.elapsed() < RUSH)
+    }
+
     /// Takes note of events on their way to the actor.
     fn passed(&mut self, events: &[TurnEvent], metrics: &TurnMetrics) {
         if events.is_empty() {
@@ -187,6 +221,7 @@ impl Flow {
         }
         let now = Instant::now();
         self.alive = now;
+        self.last_event = Some(now);
         for event in events {
             self.weight += event.weight();
             match event {
