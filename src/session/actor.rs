@@ -114,7 +114,7 @@ pub(super) struct Interrupt {
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// Its record.
-    pub record: Record,
+    pub record: Arc<Record>,
     /// What it is doing: `idle`, `running` or `passivated`.
     pub state: &'static str,
     /// The turn that runs.
@@ -148,22 +148,24 @@ pub(super) struct SessionActor;
 
 impl Actor for SessionActor {
     type Msg = SessionMsg;
-    type State = State;
-    type Arguments = Birth;
+    // Boxed: ractor's futures have room for either in several places, for as long as the actor
+    // lives.
+    type State = Box<State>;
+    type Arguments = Box<Birth>;
 
     async fn pre_start(
         &self,
         me: ActorRef<SessionMsg>,
-        birth: Birth,
-    ) -> Result<State, ActorProcessingErr> {
-        Ok(State::begin(me, birth))
+        birth: Box<Birth>,
+    ) -> Result<Box<State>, ActorProcessingErr> {
+        Ok(State::begin(me, *birth))
     }
 
     async fn handle(
         &self,
         _me: ActorRef<SessionMsg>,
         message: SessionMsg,
-        state: &mut State,
+        state: &mut Box<State>,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             SessionMsg::Submit(submit) => state.submit(*submit),

@@ -299,7 +299,7 @@ impl Sessions {
     ) -> Result<ActorRef<SessionMsg>, SpawnErr> {
         self.env.directory.get_or_spawn(key.clone(), |activity| {
             let env = Arc::clone(&self.env);
-            let birth = Birth { key: key.clone(), model, beginning, env, activity };
+            let birth = Box::new(Birth { key: key.clone(), model, beginning, env, activity });
             let parent = self.supervisor.get_cell();
             let (actor, _) =
                 ractor::ActorRuntime::spawn_linked_instant(None, SessionActor, birth, parent)?;
@@ -335,12 +335,9 @@ impl Sessions {
             }
         }
         match self.env.store.load(key.clone()).await {
-            Ok(Some(record)) => Ok(Snapshot {
-                record: (*record).clone(),
-                state: "passivated",
-                running: None,
-                queued: 0,
-            }),
+            Ok(Some(record)) => {
+                Ok(Snapshot { record, state: "passivated", running: None, queued: 0 })
+            }
             Ok(None) => Err(no_session()),
             Err(error) => Err(store_failed(&error)),
         }
@@ -380,7 +377,7 @@ impl Sessions {
         if held.state == "passivated" && spoken.is_none() {
             return Ok(held);
         }
-        let actor = self.spawn_with(key, held.record.model, Beginning::Load);
+        let actor = self.spawn_with(key, held.record.model.clone(), Beginning::Load);
         let actor = actor.map_err(|_| Failure::internal())?;
         let (reply, answer) = oneshot::channel();
         let order = Interrupt { reason: InterruptReason::Request, spoken, reply };

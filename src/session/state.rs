@@ -98,11 +98,11 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn begin(me: ActorRef<SessionMsg>, birth: Birth) -> Self {
+    pub(super) fn begin(me: ActorRef<SessionMsg>, birth: Birth) -> Box<Self> {
         let Birth { key, model, beginning, env, activity } = birth;
         let presence = env.metrics.session_resident();
         let residence = env.directory.residence(key.clone(), me.get_id(), activity, presence);
-        let mut state = Self {
+        let mut state = Box::new(Self {
             held: Conversation::new(key.clone(), model, SystemTime::now()),
             me,
             residence,
@@ -113,7 +113,7 @@ impl State {
             serial: 0,
             saving: 0,
             env,
-        };
+        });
         if matches!(beginning, Beginning::Load) {
             state.phase = Phase::Loading;
             state.load(key);
@@ -137,7 +137,7 @@ impl State {
         match result {
             Ok(Some(record)) => {
                 self.env.metrics.session_revived();
-                self.held = Conversation::revive(&record);
+                self.held = Conversation::revive(record);
             }
             Ok(None) => {}
             Err(error) => {
@@ -308,7 +308,7 @@ impl State {
 
     fn save(&mut self) {
         let me = self.me.clone();
-        let work = self.env.store.save(Arc::new(self.held.record().clone()));
+        let work = self.env.store.save(Arc::clone(self.held.record()));
         let at_once = self.env.run(StoreOp::Save, work, move |result| {
             // An actor that is gone waits for no confirmation.
             let _ = me.cast(SessionMsg::Saved(result));
@@ -402,7 +402,7 @@ impl State {
     pub(super) fn read(&self, reply: oneshot::Sender<Snapshot>) {
         let running = self.running.as_ref().map(|running| running.turn().clone());
         let snapshot = Snapshot {
-            record: self.held.record().clone(),
+            record: Arc::clone(self.held.record()),
             state: if running.is_some() { "running" } else { "idle" },
             running,
             queued: self.queue.len(),

@@ -23,7 +23,8 @@ const CLOCK_SLACK: Duration = Duration::from_secs(1);
 /// A session's own state, turn after turn.
 #[derive(Debug)]
 pub(super) struct Conversation {
-    record: Record,
+    /// Shared with the store from one save to the next change.
+    record: Arc<Record>,
     /// Bytes of the messages in the record.
     weight: usize,
     /// How the next turn will say that it found the session.
@@ -37,7 +38,7 @@ pub(super) struct Conversation {
 /// What a turn may change before it is known to be kept. Messages are shared, so it is small.
 #[derive(Debug)]
 struct Before {
-    record: Record,
+    record: Arc<Record>,
     weight: usize,
     standing: Standing,
 }
@@ -99,18 +100,24 @@ impl Conversation {
             upstream: None,
             branches: 0,
         };
+        let record = Arc::new(record);
         Self { record, weight: 0, standing: Standing::Fresh, spare: None, before: None }
     }
 
     /// A session from the store.
-    pub(super) fn revive(record: &Record) -> Self {
+    pub(super) fn revive(record: Arc<Record>) -> Self {
         let weight = record.messages.iter().map(|message| message.weight()).sum();
         let standing = Standing::FromStore;
-        Self { record: record.clone(), weight, standing, spare: None, before: None }
+        Self { record, weight, standing, spare: None, before: None }
     }
 
-    pub(super) fn record(&self) -> &Record {
+    pub(super) fn record(&self) -> &Arc<Record> {
         &self.record
+    }
+
+    /// The record to be changed: a copy of its own while the store has it too.
+    fn change(&mut self) -> &mut Record {
+        Arc::make_mut(&mut self.record)
     }
 
     /// Works out what goes upstream, and takes over the transcript that it rests on, until
@@ -140,7 +147,8 @@ impl Conversation {
             return self.nothing_new();
         }
         let Self { record, weight, standing, .. } = self;
-        let before = Before { record: record.clone(), weight: *weight, standing: *standing };
+        let record = Arc::clone(record);
+        let before = Before { record, weight: *weight, standing: *standing };
         self.before = Some(Box::new(before));
         match plan {
             None => self.begin(&incoming, arrival),
@@ -203,8 +211,8 @@ impl Conversation {
     }
 
     fn fork(&mut self, incoming: &[Message], from: usize, arrival: &Arrival<'_>) -> Prepared {
-        let mut left_behind = self.record.clone();
-        self.record.branches += 1;
+        let mut left_behind = Record::clone(&self.record);
+        self.change().branches += 1;
         left_behind.key.id = self.record.key.id.branch(self.record.branches);
         left_behind.last_active = arrival.now;
         left_behind.head = None;
@@ -232,7 +240,9 @@ impl Conversation {
         input: Vec<Message>,
         left_behind: Option<Record>,
     ) -> Prepared {
-        self.record.upstream = None;
+        if self.record.upstream.is_some() {
+            self.change().upstream = None;
+        }
         Prepared {
             origin,
             is_first: false,
@@ -248,19 +258,25 @@ impl Conversation {
     pub(super) fn commit(&mut self, turn: Committed) {
         let Committed { input, answer, upstream, model, base, began, now, room } = turn;
         self.before = None;
-        self.record.head = base.map(|base| {
+        let head = base.map(|base| {
             let after = input.iter().fold(base, |digest, message| extend(&digest, message));
             extend(&after, &answer)
         });
+        let mut added = 0;
+        let record = self.change();
+        // Sessions rest more than they grow: no room is kept for messages to come.
+        record.messages.reserve_exact(input.len() + 1);
         for message in input.into_iter().chain([answer]) {
-            self.weight += message.weight();
-            self.record.messages.push(Arc::new(message));
+            added += message.weight();
+            record.messages.push(Arc::new(message));
         }
+        record.head = head;
+        record.turns += 1;
+        record.last_active = now;
+        record.model = model.clone();
+        record.upstream = upstream.map(|id| UpstreamBinding { id, model, last_used: began });
+        self.weight += added;
         self.trim(room);
-        self.record.turns += 1;
-        self.record.last_active = now;
-        self.record.model = model.clone();
-        self.record.upstream = upstream.map(|id| UpstreamBinding { id, model, last_used: began });
     }
 
     /// Holds again what was held before a turn that came to nothing. `is_unsure` says that the
@@ -273,8 +289,8 @@ impl Conversation {
             self.weight = weight;
             self.standing = standing;
         }
-        if is_unsure {
-            self.record.upstream = None;
+        if is_unsure && self.record.upstream.is_some() {
+            self.change().upstream = None;
         }
     }
 
@@ -285,10 +301,11 @@ impl Conversation {
 
     /// Begins anew, as an upstream does whose session was ended.
     pub(super) fn start_over(&mut self) {
-        self.record.messages.clear();
         self.weight = 0;
-        self.record.head = None;
-        self.record.upstream = None;
+        let record = self.change();
+        record.messages.clear();
+        record.head = None;
+        record.upstream = None;
     }
 
     /// Says that the upstream refused a turn without beginning it: a session that was to begin
@@ -314,27 +331,30 @@ impl Conversation {
             weight -= messages[drop].weight();
             drop += 1;
         }
-        self.record.messages.drain(..drop);
+        if drop > 0 {
+            self.change().messages.drain(..drop);
+        }
         self.weight = weight;
     }
 
     /// Cuts the last answer to what was heard of it; says whether there was one.
     pub(super) fn cut_last_answer(&mut self, heard: &str) -> bool {
-        let Some(last) = self.record.messages.last_mut() else { return false };
-        if last.role != Role::Assistant {
+        let has_answer = self.record.messages.last().is_some_and(|m| m.role == Role::Assistant);
+        let Some(last) = has_answer.then(|| self.change().messages.last_mut()).flatten() else {
             return false;
-        }
+        };
         let message = Arc::make_mut(last);
-        self.weight -= message.weight();
+        let before = message.weight();
         message.parts = vec![Part::Text(heard.to_owned())];
         message.status = Status::Interrupted;
-        self.weight += message.weight();
+        let after = message.weight();
+        self.weight = self.weight - before + after;
         true
     }
 
     fn replace_messages(&mut self, messages: &[Message], room: Room) {
         self.weight = messages.iter().map(Message::weight).sum();
-        self.record.messages = messages.iter().cloned().map(Arc::new).collect();
+        self.change().messages = messages.iter().cloned().map(Arc::new).collect();
         self.trim(room);
     }
 }

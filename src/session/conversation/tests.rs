@@ -77,7 +77,7 @@ fn an_upstream_that_has_forgotten_is_opened_anew_and_seeded() {
 fn a_session_from_the_store_is_revived_once() {
     let mut held = conversation();
     turn(&mut held, &[user("hi")], "Hello!", 1);
-    let mut revived = Conversation::revive(held.record());
+    let mut revived = Conversation::revive(Arc::clone(held.record()));
     assert_eq!(turn(&mut revived, &[user("one")], "1", 2).origin, Origin::Revived);
     assert_eq!(turn(&mut revived, &[user("two")], "2", 3).origin, Origin::Continued);
 }
@@ -172,7 +172,7 @@ fn a_transcript_that_lost_its_oldest_turns_goes_on_without_a_fork() {
         sent.push(user(&format!("question {number}")));
         for named in [true, false] {
             let base = (!named).then_some([number; 32]);
-            held.record.head = base;
+            held.change().head = base;
             let prepared = held.prepare(&Arrival {
                 messages: &sent,
                 named,
