@@ -5,7 +5,7 @@
 //! is right nor which entry it is.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -48,8 +48,12 @@ pub struct Caller {
 impl Caller {
     /// The one caller of a broker without keys.
     pub(super) fn open() -> Self {
-        let tenant = TenantId::open();
-        Self { label: tenant.as_str().into(), tenant, key: None, models: None }
+        static OPEN: LazyLock<Caller> = LazyLock::new(|| {
+            let tenant = TenantId::open();
+            Caller { label: tenant.as_str().into(), tenant, key: None, models: None }
+        });
+        // Shared: every session holds the name of its tenant.
+        OPEN.clone()
     }
 
     /// Whether the caller may use this model.

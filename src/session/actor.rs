@@ -33,6 +33,8 @@ pub trait Hold: Send + Sync {
 }
 
 /// What a session actor can be told.
+///
+/// Small: ractor's future has room for several, for as long as the actor lives.
 #[derive(Debug)]
 pub(super) enum SessionMsg {
     /// From [`Sessions`](super::Sessions): a turn is asked for.
@@ -53,7 +55,7 @@ pub(super) enum SessionMsg {
     /// From a timer: a turn has waited in the queue as long as it may.
     WaitedTooLong(TurnId),
     /// From [`Sessions`](super::Sessions): stop the running turn.
-    Interrupt(Interrupt),
+    Interrupt(Box<Interrupt>),
     /// From [`Sessions`](super::Sessions): what do you hold?
     Read(oneshot::Sender<Snapshot>),
     /// From [`Sessions`](super::Sessions): the session is over; answered once it is forgotten,
@@ -175,7 +177,7 @@ impl Actor for SessionActor {
             SessionMsg::PumpGone { serial } => state.pump_gone(serial),
             SessionMsg::Abandoned(turn) => state.abandoned(&turn),
             SessionMsg::WaitedTooLong(turn) => state.waited_too_long(&turn),
-            SessionMsg::Interrupt(order) => state.interrupt(order),
+            SessionMsg::Interrupt(order) => state.interrupt(*order),
             SessionMsg::Read(reply) => state.read(reply),
             SessionMsg::End(reason, reply) => state.end(reason, reply),
             SessionMsg::Retire => state.retire(),

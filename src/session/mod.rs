@@ -145,8 +145,10 @@ impl Sessions {
             self.make_room(&destination.key).await;
         }
         let Submission { route, request, request_id, received, hold, .. } = submission;
+        // The route's own copy of its name, if that was asked for: every session keeps one.
+        let other = request.model.as_ref().filter(|asked| **asked != route.model.name);
         let call = Arc::new(Call {
-            model: request.model.clone().unwrap_or_else(|| route.model.name.clone()),
+            model: other.unwrap_or(&route.model.name).clone(),
             turn_policy: request.turn_policy.unwrap_or(route.model.turn_policy),
             disconnect_policy: request.disconnect_policy.unwrap_or(route.model.disconnect_policy),
             request: Arc::new(request),
@@ -382,7 +384,7 @@ impl Sessions {
         let (reply, answer) = oneshot::channel();
         let order = Interrupt { reason: InterruptReason::Request, spoken, reply };
         // One that is gone does not answer, which is told below.
-        let _ = actor.cast(SessionMsg::Interrupt(order));
+        let _ = actor.cast(SessionMsg::Interrupt(Box::new(order)));
         tokio::time::timeout(ANSWER, answer).await.ok().and_then(Result::ok).ok_or_else(no_session)
     }
 
