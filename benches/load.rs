@@ -22,9 +22,23 @@ pub(crate) fn fresh_session() -> String {
     format!("bench-{}", CONVERSATIONS.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Names for sessions: each once, until one goes back to the first.
+#[derive(Debug)]
+struct Names {
+    prefix: String,
+    next: AtomicUsize,
+}
+
+impl Names {
+    fn next(&self) -> String {
+        format!("{}-{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// Warm connections to one server.
 #[derive(Debug)]
 pub(crate) struct Clients {
+    names: Arc<Names>,
     connections: Vec<Connection>,
     text: Arc<str>,
     /// Tokens that each answer must have.
@@ -43,7 +57,8 @@ impl Clients {
         for _ in 0..count {
             connections.push(Connection::open(address, dialect).await?);
         }
-        Ok(Self { connections, text: asks.text.into(), expected: asks.tokens })
+        let names = Arc::new(Names { prefix: fresh_session(), next: AtomicUsize::new(0) });
+        Ok(Self { names, connections, text: asks.text.into(), expected: asks.tokens })
     }
 
     /// Every connection asks again as soon as it was answered, `total` times in all.
@@ -56,13 +71,19 @@ impl Clients {
         self.ask_again_and_again(total, 1).await
     }
 
+    /// Further turns go to the sessions that the first ones opened.
+    pub(crate) fn back_to_the_first(&self) {
+        self.names.next.store(0, Ordering::Relaxed);
+    }
+
     async fn ask_again_and_again(&mut self, total: usize, turns: usize) -> anyhow::Result<Times> {
         let left = Arc::new(AtomicUsize::new(total));
         let mut tasks = JoinSet::new();
         for connection in self.connections.drain(..) {
             let (left, text, expected) = (Arc::clone(&left), Arc::clone(&self.text), self.expected);
+            let names = Arc::clone(&self.names);
             tasks.spawn(async move {
-                let asking = Asking { connection, text, expected, turns };
+                let asking = Asking { names, connection, text, expected, turns };
                 asking.until_none_is(&left).await
             });
         }
@@ -76,10 +97,11 @@ impl Clients {
         let mut tasks = JoinSet::new();
         for (place, mut connection) in (0..count).zip(self.connections.drain(..)) {
             let (text, expected) = (Arc::clone(&self.text), self.expected);
+            let session = self.names.next();
             let begins = began + spread * place / count;
             tasks.spawn(async move {
                 sleep_until(begins).await;
-                let first = asked(&mut connection, &fresh_session(), &text, expected).await?;
+                let first = asked(&mut connection, &session, &text, expected).await?;
                 anyhow::Ok((connection, vec![first]))
             });
         }
@@ -111,6 +133,7 @@ pub(crate) struct Ask<'a> {
 
 /// A connection on which one turn follows another.
 struct Asking {
+    names: Arc<Names>,
     connection: Connection,
     text: Arc<str>,
     expected: usize,
@@ -124,7 +147,7 @@ impl Asking {
         let mut session = String::new();
         while take_one(left) {
             if times.len() % self.turns == 0 {
-                session = fresh_session();
+                session = self.names.next();
             }
             times.push(asked(&mut self.connection, &session, &self.text, self.expected).await?);
         }

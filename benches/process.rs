@@ -131,11 +131,17 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Connections are opened before they are used, and rest while others are measured; sessions
+    /// stay where they are looked at.
     fn to_toml(self) -> String {
         let Self { traces, resume_seconds } = self;
         format!(
-            "[session]\n\
+            "[server]\n\
+             header_timeout_seconds = 300\n\
+             idle_timeout_seconds = 300\n\
+             [session]\n\
              resident_seconds = 3600\n\
+             max_per_tenant = 1000000\n\
              [turn]\n\
              resume_seconds = {resume_seconds}\n\
              [[models]]\n\

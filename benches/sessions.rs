@@ -1,4 +1,7 @@
 //! What a session costs that nobody speaks in: many are opened by a short turn each.
+//!
+//! Some then get a second turn, which adds two messages and nothing else: so much of a session is
+//! its history.
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,8 @@ const ASK: Ask<'static> = Ask { text: "count to 1", tokens: 1 };
 const ANSWER: &str = "1 ";
 /// Sessions opened before the first look at the memory, so that buffers and caches are there.
 const WARM_UP: usize = 1_000;
+/// One session of so many gets a second turn.
+const SECOND_TURNS: usize = 4;
 /// How long ended turns may stay resumable, so that they are gone at the second look.
 const RESUME_SECONDS: u32 = 1;
 
@@ -30,18 +35,30 @@ pub(crate) async fn measure(count: usize) -> anyhow::Result<()> {
     let before = settled(&broker, WARM_UP).await?;
     clients.one_session_a_turn(count).await?;
     let after = settled(&broker, WARM_UP + count).await?;
+    clients.back_to_the_first();
+    clients.one_session_a_turn(count / SECOND_TURNS).await?;
+    let longer = settled(&broker, WARM_UP + count).await?;
+    let each = share(after.saturating_sub(before), count);
+    let history = share(longer.saturating_sub(after), count / SECOND_TURNS);
     let text = ASK.text.len() + ANSWER.len();
-    #[expect(clippy::cast_precision_loss, reason = "memory is far below 2^53 bytes")]
-    let each = (after - before) as f64 / count as f64 - text as f64;
     table::head(
         &format!("{count} idle sessions ({:.0} s)", began.elapsed().as_secs_f64()),
-        &["KiB a session, history's text not counted", "bar", "RSS before", "RSS after"],
+        &["KiB a session", "without its history", "RSS before", "RSS after"],
     );
     let mut row = Row::new("broker");
-    row.cells([format!("{:.2}", each / 1024.0), "8".to_owned()]);
+    row.cells([
+        format!("{each:.2}"),
+        format!("{:.2} (history: {history:.2}, of that {text} bytes of text)", each - history),
+    ]);
     row.cells([before, after].map(|bytes| format!("{:.0} MiB", mebibytes(bytes))));
     row.print();
     Ok(())
+}
+
+/// Bytes of one of so many, in KiB.
+#[expect(clippy::cast_precision_loss, reason = "memory is far below 2^53 bytes")]
+fn share(bytes: u64, count: usize) -> f64 {
+    bytes as f64 / count as f64 / 1024.0
 }
 
 /// The resident bytes once nothing of the ended turns is left; checks that the sessions are.
