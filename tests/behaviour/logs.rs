@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::broker::{Broker, Setup};
+use super::broker::{Broker, Setup, until};
 
 const KEY: &str = "sk-canary-key-of-acme";
 
@@ -62,6 +62,14 @@ fn lines(log: &str) -> Vec<Value> {
 #[tokio::test]
 async fn every_line_is_json_and_every_line_about_a_turn_has_its_request_id() {
     let (broker, requests) = busy("info").await;
+    // Lines are written by a thread of their own, which may lag behind the answers.
+    let written = async || {
+        let log = broker.log();
+        log.ends_with('\n')
+            && log.matches("\"turn ended\"").count() == 3
+            && log.matches("\"turn failed\"").count() == 7
+    };
+    until("a line for each turn", written).await;
     let lines = lines(&broker.log());
     let of_turns = lines.iter().filter(|line| {
         line["target"].as_str().unwrap().starts_with("outcrop::session")
@@ -84,14 +92,15 @@ async fn a_request_can_bring_the_id_by_which_it_is_found_in_the_log() {
     let broker = Broker::start().await;
     let answer = broker.ask("hello there").header("x-request-id", "trace-4711").answer().await;
     assert_eq!(answer.header("x-request-id"), "trace-4711");
-    assert!(broker.log().contains("\"request_id\":\"trace-4711\""), "{}", broker.log());
+    let found = async || broker.log().contains("\"request_id\":\"trace-4711\"");
+    until("the id in the log", found).await;
 }
 
 #[tokio::test]
 async fn nothing_that_clients_say_and_none_of_their_keys_is_logged_at_any_level() {
     for level in ["info", "debug", "trace"] {
         let (broker, _) = busy(level).await;
-        assert!(broker.log().lines().count() > 10);
+        until("the log", async || broker.log().lines().count() > 10).await;
         // The broker is held to its secrets when it is dropped.
         drop(broker);
     }
