@@ -15,7 +15,8 @@ use futures_util::future::BoxFuture;
 use crate::config::{Config, Model};
 use crate::metrics::Metrics;
 use crate::turn::{
-    Failure, FinishReason, Message, ModelName, TurnEvent, TurnRequest, UpstreamSessionId,
+    Failure, FailureKind, FinishReason, HandedBack, Message, ModelName, Pending, SessionKey,
+    TurnEvent, TurnRequest, UpstreamSessionId,
 };
 
 pub mod http;
@@ -85,21 +86,54 @@ pub trait Backend: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Reads results that a client sent in the upstream's own spelling: a tool message for each.
+    ///
+    /// # Errors
+    /// `BadRequest` for results that answer no call of the hand-over, `UnsupportedParameter`
+    /// where the upstream has no such spelling.
+    fn read_results(
+        &self,
+        pending: &Pending,
+        handed_back: &HandedBack,
+    ) -> Result<Vec<Message>, Failure> {
+        let _ = (pending, handed_back);
+        Err(Failure::new(
+            FailureKind::UnsupportedParameter,
+            "this model takes results as tool messages only",
+        )
+        .at("return_control_results"))
+    }
+
     /// Tells the upstream that a session is over.
-    fn end(&self, upstream: UpstreamSessionId) -> BoxFuture<'static, Result<(), Failure>>;
+    fn end(&self, farewell: Farewell) -> BoxFuture<'static, Result<(), Failure>>;
 }
 
 /// What a session asks of its backend in one turn.
 #[derive(Debug)]
 pub struct Ask {
+    /// The session, for what is told of it upstream.
+    pub key: SessionKey,
     /// The upstream session: ours, and warm unless there is a history to seed it with.
     pub upstream: UpstreamSessionId,
     /// What was said before, for an upstream session that does not know it yet.
     pub history: Vec<Arc<Message>>,
-    /// What is new: ends with a user or tool message.
+    /// What is new: ends with a user or tool message. Tool messages among it answer calls of
+    /// the hand-over, or of the history where the upstream session does not know them.
     pub input: Vec<Message>,
+    /// The hand-over that the upstream session waits for, with the results that are there. One
+    /// without its result is to be answered as interrupted, since a user message came instead.
+    pub pending: Option<Pending>,
     /// The request's other wishes; its `messages` are not to be used.
     pub request: Arc<TurnRequest>,
+}
+
+/// A session that is over, for its upstream.
+#[derive(Debug, Clone)]
+pub struct Farewell {
+    /// The upstream session.
+    pub upstream: UpstreamSessionId,
+    /// The key of the agent's long-term memory that it was used with.
+    pub memory_id: Option<String>,
 }
 
 /// Where a backend puts the events of its turn.

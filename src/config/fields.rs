@@ -6,12 +6,15 @@
 //! field that is added there does not compile until it is named here.
 
 use super::kind::{Count, Flag, Id, Kind, List, Maybe, Named, Positive, Seconds, TextTable};
+use super::structured::Structured;
 use super::text::{Address, Clear, KeyHash, Level, Text};
 use super::{
-    Aws, Config, Emulator, Key, Limits, Log, LogFormat, Model, Routing, Secret, Server, Session,
-    Turn,
+    AgentCore, AgentSettings, Aws, Config, Discovery, Emulator, InlineAgent, Key, Limits, Log,
+    LogFormat, Model, Reasoning, Routing, Secret, Server, Session, Turn,
 };
-use crate::turn::{DisconnectPolicy, ModelName, TenantId, TurnPolicy};
+use crate::turn::{
+    DisconnectPolicy, FileUse, Latency, ModelName, TenantId, ToolErrors, TurnPolicy,
+};
 
 /// Request heads: hyper takes no limit below 8 KiB, and keeps what it reads in memory.
 const HEADER_BYTES: Count = Count(8 << 10..=16 << 20);
@@ -96,8 +99,19 @@ impl Fields for Names {
 
 /// All sections; `[[models]]` and `[[keys]]` are walked table by table, by [`model`] and [`key`].
 pub(super) fn sections(fields: &mut impl Fields, config: &mut Config) {
-    let Config { server, session, turn, limits, aws, log, routing, models: _, keys: _, emulator } =
-        config;
+    let Config {
+        server,
+        session,
+        turn,
+        limits,
+        aws,
+        log,
+        routing,
+        models: _,
+        keys: _,
+        discovery,
+        emulator,
+    } = config;
     server_section(fields, server);
     session_section(fields, session);
     turn_section(fields, turn);
@@ -105,6 +119,7 @@ pub(super) fn sections(fields: &mut impl Fields, config: &mut Config) {
     aws_section(fields, aws);
     log_section(fields, log);
     routing_section(fields, routing);
+    discovery_section(fields, discovery);
     emulator_section(fields, emulator);
 }
 
@@ -151,6 +166,7 @@ fn session_section(fields: &mut impl Fields, session: &mut Session) {
         history_bytes,
         history_messages,
         match_transcripts,
+        files_bytes,
     } = session;
     fields.section("session");
     fields.field("resident_seconds", &Seconds::SOME, resident);
@@ -160,6 +176,7 @@ fn session_section(fields: &mut impl Fields, session: &mut Session) {
     fields.field("history_bytes", &Count::BYTES, history_bytes);
     fields.field("history_messages", &Count::SOME, history_messages);
     fields.field("match_transcripts", &Flag, match_transcripts);
+    fields.field("files_bytes", &Count::BYTES, files_bytes);
 }
 
 fn turn_section(fields: &mut impl Fields, turn: &mut Turn) {
@@ -222,6 +239,15 @@ fn routing_section(fields: &mut impl Fields, routing: &mut Routing) {
     fields.field("debug_traces", &Flag, debug_traces);
 }
 
+fn discovery_section(fields: &mut impl Fields, discovery: &mut Discovery) {
+    let Discovery { agents, idle_ttl, refresh, max_agents } = discovery;
+    fields.section("discovery");
+    fields.field("agents", &Flag, agents);
+    fields.field("idle_ttl", &Flag, idle_ttl);
+    fields.field("refresh_seconds", &Seconds::SOME, refresh);
+    fields.field("max_agents", &Count::SOME, max_agents);
+}
+
 fn emulator_section(fields: &mut impl Fields, emulator: &mut Emulator) {
     let Emulator { listen, idle_session_ttl, first_token_delay, chunk_delay, fault, account } =
         emulator;
@@ -258,6 +284,10 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
         caller_fields,
         session_attributes,
         metadata_attributes,
+        agents,
+        fallbacks,
+        inline,
+        core,
         lines: _,
     } = model;
     fields.required("name", &Id::<ModelName>::new(), name);
@@ -281,6 +311,59 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
     fields.field("caller_fields", &List(Text::DOTTED_PATH), caller_fields);
     fields.field("session_attributes", &TextTable, session_attributes);
     fields.field("metadata_attributes", &Flag, metadata_attributes);
+    agent_settings(fields, agents);
+    fields.field("fallbacks", &List(Id::<ModelName>::new()), fallbacks);
+    inline_agent(fields, inline);
+    agent_core(fields, core);
+}
+
+fn agent_settings(fields: &mut impl Fields, agents: &mut AgentSettings) {
+    let AgentSettings {
+        prompt_session_attributes,
+        memory_id,
+        knowledge_bases,
+        latency,
+        previous_turns,
+        exclude_thinking,
+        tool_errors,
+        file_use,
+        reasoning,
+        expose_traces,
+    } = agents;
+    fields.field("prompt_session_attributes", &TextTable, prompt_session_attributes);
+    fields.field("memory_id", &Maybe(Text::SOME), memory_id);
+    fields.field("knowledge_bases", &Structured, knowledge_bases);
+    fields.field("latency", &Maybe(Named(Latency::NAMES)), latency);
+    fields.field("previous_turns", &Maybe(Count::ANY), previous_turns);
+    fields.field("exclude_thinking", &Flag, exclude_thinking);
+    fields.field("tool_errors", &Named(ToolErrors::NAMES), tool_errors);
+    fields.field("file_use", &Named(FileUse::NAMES), file_use);
+    fields.field("reasoning", &Named(Reasoning::NAMES), reasoning);
+    fields.field("expose_traces", &Flag, expose_traces);
+}
+
+fn inline_agent(fields: &mut impl Fields, inline: &mut InlineAgent) {
+    let InlineAgent {
+        foundation_model,
+        instruction,
+        action_groups,
+        guardrail_id,
+        guardrail_version,
+    } = inline;
+    fields.field("foundation_model", &Maybe(Text::SOME), foundation_model);
+    fields.field("instruction", &Maybe(Text::SOME), instruction);
+    fields.field("action_groups", &Structured, action_groups);
+    fields.field("guardrail_id", &Maybe(Text::SOME), guardrail_id);
+    fields.field("guardrail_version", &Maybe(Text::SOME), guardrail_version);
+}
+
+fn agent_core(fields: &mut impl Fields, core: &mut AgentCore) {
+    let AgentCore { runtime_arn, harness_arn, qualifier, payload, runtime_user } = core;
+    fields.field("runtime_arn", &Maybe(Text::SOME), runtime_arn);
+    fields.field("harness_arn", &Maybe(Text::SOME), harness_arn);
+    fields.field("qualifier", &Maybe(Text::SOME), qualifier);
+    fields.field("payload", &Maybe(Text::SOME), payload);
+    fields.field("runtime_user", &Maybe(Text::SOME), runtime_user);
 }
 
 /// One `[[keys]]` table.

@@ -7,12 +7,10 @@
 //! To add a setting, add its field here and name it in `fields`, which will not compile without;
 //! `docs/configuration.md` is tested against the same list.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::turn::request::{DisconnectPolicy, TurnPolicy};
 use crate::turn::{ModelName, TenantId};
 
 mod environment;
@@ -20,10 +18,12 @@ mod fields;
 mod kind;
 mod load;
 mod lookup;
+mod model;
 mod problem;
 mod read;
 pub mod secret;
 mod show;
+mod structured;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -31,6 +31,7 @@ mod text;
 
 pub use environment::{Environment, Flag, load_dotenv};
 pub use load::{Loaded, SourceFile, Sources, load};
+pub use model::{AgentCore, AgentSettings, InlineAgent, Model, Reasoning};
 pub use problem::{Place, Problem, Report};
 pub use secret::Secret;
 pub use show::Hashes;
@@ -56,6 +57,8 @@ pub struct Config {
     pub models: Vec<Model>,
     /// `[[keys]]`: who may ask.
     pub keys: Vec<Key>,
+    /// `[discovery]`: what is asked of the control plane.
+    pub discovery: Discovery,
     /// `[emulator]`: how the built-in upstream behaves.
     pub emulator: Emulator,
 }
@@ -140,6 +143,9 @@ pub struct Session {
     /// `match_transcripts`: whether a request that names no session is matched to one by the
     /// transcript it resends. Default: true.
     pub match_transcripts: bool,
+    /// `files_bytes`: what the files of all sessions' answers may take together; the oldest go
+    /// first. Default: 64 MiB.
+    pub files_bytes: usize,
 }
 
 impl Default for Session {
@@ -152,6 +158,7 @@ impl Default for Session {
             history_bytes: 1 << 20,
             history_messages: 1_000,
             match_transcripts: true,
+            files_bytes: 64 << 20,
         }
     }
 }
@@ -279,104 +286,6 @@ pub struct Routing {
     pub debug_traces: bool,
 }
 
-/// `[[models]]`
-///
-/// Which settings a model needs depends on its backend, which checks them.
-#[derive(Debug, Clone)]
-pub struct Model {
-    /// `name`: what clients ask for.
-    pub name: ModelName,
-    /// `backend`: who answers; one of the kinds that `backend` lists.
-    pub backend: String,
-    /// `turn_policy`: `queue`, `reject` or `interrupt`. Default: queue.
-    pub turn_policy: TurnPolicy,
-    /// `disconnect_policy`: `cancel` or `detach`. Default: cancel.
-    pub disconnect_policy: DisconnectPolicy,
-    /// `keep_alive_seconds`: overrides `server.keep_alive_seconds`; 1 suits voice.
-    pub keep_alive: Option<Duration>,
-    /// `session_per_key`: all requests of a key that name no session share one. Default: false.
-    pub session_per_key: bool,
-    /// `first_event_timeout_seconds`: overrides the one of `[turn]`.
-    pub first_event_timeout: Option<Duration>,
-    /// `stall_timeout_seconds`: overrides the one of `[turn]`.
-    pub stall_timeout: Option<Duration>,
-    /// `region`: overrides the one of `[aws]`.
-    pub region: Option<String>,
-    /// `endpoint_url`: overrides the one of `[aws]`.
-    pub endpoint_url: Option<String>,
-    /// `agent_id`: ten characters, for Bedrock agents.
-    pub agent_id: Option<String>,
-    /// `agent_alias_id`: Default: TSTALIASID, the working draft.
-    pub agent_alias_id: Option<String>,
-    /// `idle_session_ttl_seconds`: after so long without a turn the agent has forgotten the
-    /// session, as set on the agent itself. Default: 600.
-    pub idle_session_ttl: Duration,
-    /// `stream`: whether the agent is asked to stream its final answer. Default: true.
-    pub stream: bool,
-    /// `traces`: whether the agent is asked for traces, which carry its token usage and tell
-    /// thinking from dead. Default: true.
-    pub traces: bool,
-    /// `guardrail_interval`: characters between guardrail checks while streaming (1 or more).
-    pub guardrail_interval: Option<NonZeroU32>,
-    /// `system_prompt_attribute`: the prompt session attribute that carries the client's
-    /// system messages. Default: none; they are ignored, as the agent has instructions of its
-    /// own.
-    pub system_prompt_attribute: Option<String>,
-    /// `caller_attribute`: the session attribute that carries the caller's phone number.
-    /// Default: `phone_number`; empty for none.
-    pub caller_attribute: String,
-    /// `caller_fields`: where in the request body that number stands, in order, as dotted
-    /// paths. Default: `customer.number`, `call.customer.number`, then `phone_number`,
-    /// `phoneNumber`, `phone` and `customer_number` under `metadata`.
-    pub caller_fields: Vec<String>,
-    /// `session_attributes`: sent with every turn.
-    pub session_attributes: BTreeMap<String, String>,
-    /// `metadata_attributes`: whether a request's `metadata` becomes session attributes.
-    /// Default: true.
-    pub metadata_attributes: bool,
-    /// Where the settings stand in the file, by name, for messages; the table itself under "".
-    pub lines: BTreeMap<String, usize>,
-}
-
-impl Model {
-    /// A model of this name and backend with every default.
-    #[must_use]
-    pub fn new(name: ModelName, backend: impl Into<String>) -> Self {
-        let caller_fields = [
-            "customer.number",
-            "call.customer.number",
-            "metadata.phone_number",
-            "metadata.phoneNumber",
-            "metadata.phone",
-            "metadata.customer_number",
-        ];
-        Self {
-            name,
-            backend: backend.into(),
-            turn_policy: TurnPolicy::default(),
-            disconnect_policy: DisconnectPolicy::default(),
-            keep_alive: None,
-            session_per_key: false,
-            first_event_timeout: None,
-            stall_timeout: None,
-            region: None,
-            endpoint_url: None,
-            agent_id: None,
-            agent_alias_id: None,
-            idle_session_ttl: Duration::from_secs(600),
-            stream: true,
-            traces: true,
-            guardrail_interval: None,
-            system_prompt_attribute: None,
-            caller_attribute: "phone_number".to_owned(),
-            caller_fields: caller_fields.map(str::to_owned).to_vec(),
-            session_attributes: BTreeMap::new(),
-            metadata_attributes: true,
-            lines: BTreeMap::new(),
-        }
-    }
-}
-
 /// `[[keys]]`
 ///
 /// A tenant may have several. `API_KEY` adds one, in the clear, for the tenant `default`.
@@ -395,6 +304,30 @@ pub struct Key {
     pub concurrent_turns: Option<NonZeroU32>,
     /// `models`: the only ones this key may use. Default: all.
     pub models: Option<Vec<ModelName>>,
+}
+
+/// `[discovery]`
+///
+/// What the control plane of Bedrock agents is asked (`bedrock:ListAgents`,
+/// `bedrock:ListAgentAliases`, `bedrock:GetAgent`). A failure leaves what the configuration says.
+#[derive(Debug, Clone)]
+pub struct Discovery {
+    /// `agents`: whether `GET /v1/models` lists the agents that the credentials can see, and
+    /// they may be asked. Default: false.
+    pub agents: bool,
+    /// `idle_ttl`: whether an agent's idle time is read from the agent itself, in place of
+    /// `idle_session_ttl_seconds`. Default: true.
+    pub idle_ttl: bool,
+    /// `refresh_seconds`: how long what was found is believed. Default: 300.
+    pub refresh: Duration,
+    /// `max_agents`: aliases that are listed at most. Default: 500.
+    pub max_agents: usize,
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self { agents: false, idle_ttl: true, refresh: Duration::from_secs(300), max_agents: 500 }
+    }
 }
 
 /// `[emulator]`

@@ -106,6 +106,8 @@ impl Running {
             input_text: Arc::clone(&input_text),
         };
         let ask = Ask {
+            key: held.record().key.clone(),
+            pending: None,
             upstream: upstream.clone(),
             history,
             input: input.clone(),

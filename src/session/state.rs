@@ -10,7 +10,7 @@ use ractor::ActorRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::backend::Route;
+use crate::backend::{Farewell, Route};
 use crate::config::Config;
 use crate::metrics::{EndReason, InterruptReason, Limit, Metrics, Presence, StoreOp};
 use crate::store::{Record, SessionStore, StoreError};
@@ -427,7 +427,8 @@ impl State {
             self.env.heads.forget(head, &record.key);
         }
         if let (Some(upstream), Some(route)) = (record.upstream.clone(), &self.route) {
-            let farewell = tokio::time::timeout(FAREWELL, route.backend.end(upstream.id));
+            let farewell = Farewell { upstream: upstream.id, memory_id: upstream.memory_id };
+            let farewell = tokio::time::timeout(FAREWELL, route.backend.end(farewell));
             self.env.afterwards.spawn(async move {
                 if !matches!(farewell.await, Ok(Ok(()))) {
                     tracing::debug!("an upstream did not hear that its session ended");

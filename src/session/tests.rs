@@ -6,10 +6,10 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::*;
-use crate::backend::{Ask, Backend, Outlet};
+use crate::backend::{Ask, Backend, Farewell, Outlet};
 use crate::config::Model;
 use crate::store::MemoryStore;
-use crate::turn::{FinishReason, Message, Role, SessionHints, TurnEvent, UpstreamSessionId, Usage};
+use crate::turn::{FinishReason, Message, Role, SessionHints, TurnEvent, Usage};
 
 /// What the backend does with a message.
 const PANIC_AT_ONCE: &str = "panic at once";
@@ -53,7 +53,7 @@ impl Backend for Fragile {
         None
     }
 
-    fn end(&self, _upstream: UpstreamSessionId) -> BoxFuture<'static, Result<(), Failure>> {
+    fn end(&self, _farewell: Farewell) -> BoxFuture<'static, Result<(), Failure>> {
         async { Ok(()) }.boxed()
     }
 }

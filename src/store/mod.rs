@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 
-use crate::turn::{Message, ModelName, SessionKey, TenantId, UpstreamSessionId};
+use crate::turn::{Message, ModelName, Pending, SessionKey, TenantId, UpstreamSessionId};
 
 mod memory;
 
@@ -23,6 +23,8 @@ pub struct Record {
     pub key: SessionKey,
     /// The model it last talked to.
     pub model: ModelName,
+    /// Where its turns go instead, once it was moved.
+    pub moved: Option<Moved>,
     /// When it began.
     pub created_at: SystemTime,
     /// When its last turn ended.
@@ -39,6 +41,15 @@ pub struct Record {
     pub branches: u32,
 }
 
+/// A session that was moved to another model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The model that it talked to: who asks for it gets the other.
+    pub from: ModelName,
+    /// The model that answers now.
+    pub to: ModelName,
+}
+
 /// An upstream session and when it was last spoken to.
 #[derive(Debug, Clone)]
 pub struct UpstreamBinding {
@@ -48,6 +59,10 @@ pub struct UpstreamBinding {
     pub model: ModelName,
     /// When the last turn there began.
     pub last_used: SystemTime,
+    /// The key of the agent's long-term memory that it is used with.
+    pub memory_id: Option<String>,
+    /// The hand-over that it waits for.
+    pub pending: Option<Pending>,
 }
 
 /// A store did not do what it was asked.

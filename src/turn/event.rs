@@ -5,7 +5,7 @@
 //! ```text
 //! turn  = Started { event } ( Finished | Failed )
 //! event = Text | Reasoning | ToolCallStarted { ToolCallArguments } | ReturnControl
-//!       | Citation | Trace | File | Usage
+//!       | Citation | Trace | File | Usage | UsageByCollaborator
 //! ```
 //!
 //! Tool calls are numbered from 0 without gaps, and the arguments of one are complete before the
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::Failure;
+use super::{Confirmation, Failure, FileId};
 
 /// One thing that happened in a turn. Cheap to clone: texts are shared.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,8 @@ pub enum TurnEvent {
         id: Arc<str>,
         /// The function to call.
         name: Arc<str>,
+        /// Whether a person has to agree to it.
+        confirmation: Confirmation,
     },
     /// A piece of the arguments of the call last started, as JSON text.
     ToolCallArguments {
@@ -43,8 +45,9 @@ pub enum TurnEvent {
         /// The piece.
         delta: Arc<str>,
     },
-    /// An agent hands its calls over, in the service's own spelling. The same calls also come as
-    /// `ToolCall…` events; a format shows one or the other.
+    /// An agent hands its calls over, in the service's own spelling. The same calls come before
+    /// as `ToolCall…` events, the last of them in the same order; a format shows one or the
+    /// other. At most one in a turn.
     ReturnControl(Arc<ReturnControl>),
     /// A part of the answer rests on sources.
     Citation(Arc<Citation>),
@@ -54,6 +57,9 @@ pub enum TurnEvent {
     File(Arc<OutputFile>),
     /// Tokens used so far in this turn; later ones replace earlier ones.
     Usage(Usage),
+    /// How much of the usage was whose, where several agents worked on the answer; later ones
+    /// replace earlier ones.
+    UsageByCollaborator(Arc<[CollaboratorUsage]>),
     /// The turn ended as it should. Last.
     Finished(FinishReason),
     /// The turn ended as it should not. Last.
@@ -81,7 +87,11 @@ impl TurnEvent {
             | Self::File(_)
             | Self::Finished(_)
             | Self::Failed(_) => true,
-            Self::Started | Self::Citation(_) | Self::Trace(_) | Self::Usage(_) => false,
+            Self::Started
+            | Self::Citation(_)
+            | Self::Trace(_)
+            | Self::Usage(_)
+            | Self::UsageByCollaborator(_) => false,
         }
     }
 
@@ -98,6 +108,7 @@ impl TurnEvent {
                 Self::Citation(citation) => citation.weight(),
                 Self::Trace(trace) => trace.weight,
                 Self::File(file) => file.bytes.len(),
+                Self::UsageByCollaborator(shares) => shares.len() * FIXED,
                 Self::Started | Self::Usage(_) | Self::Finished(_) | Self::Failed(_) => 0,
             }
     }
@@ -165,6 +176,15 @@ impl Usage {
     }
 }
 
+/// What one agent of several used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CollaboratorUsage {
+    /// The agent's name among its collaborators; the agent that was asked has none.
+    pub collaborator: Option<String>,
+    /// Its tokens.
+    pub usage: Usage,
+}
+
 /// What a Bedrock agent asks its caller to do (`returnControl` in the InvokeAgent stream).
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReturnControl {
@@ -186,7 +206,7 @@ pub struct Span {
 }
 
 /// A part of the answer and what it rests on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Citation {
     /// The part of the answer, where the upstream told it.
     pub text: Option<String>,
@@ -205,7 +225,7 @@ impl Citation {
 }
 
 /// One source of a citation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Reference {
     /// What kind of place it is (`S3`, `WEB`, …), in the upstream's spelling.
     pub kind: String,
@@ -213,6 +233,8 @@ pub struct Reference {
     pub location: Option<String>,
     /// The passage itself, where it is text.
     pub text: Option<String>,
+    /// What the source is known by besides, in the upstream's own spelling; an object.
+    pub metadata: Option<Value>,
 }
 
 impl Reference {
@@ -220,6 +242,7 @@ impl Reference {
         self.kind.len()
             + self.location.as_ref().map_or(0, String::len)
             + self.text.as_ref().map_or(0, String::len)
+            + self.metadata.as_ref().map_or(0, |metadata| metadata.to_string().len())
     }
 }
 
@@ -239,6 +262,8 @@ pub struct Trace {
 /// A file that came with an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputFile {
+    /// Its id, ours: what it is fetched by while the session lives.
+    pub id: FileId,
     /// Its name, as the upstream gave it.
     pub name: String,
     /// Its media type, as the upstream gave it.

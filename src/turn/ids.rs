@@ -143,6 +143,11 @@ id_type! {
     TurnId, REQUEST
 }
 
+id_type! {
+    /// Names a file that came with an answer: `file-` and 32 hexadecimal digits when ours.
+    FileId, REQUEST
+}
+
 /// A session's id within its tenant: what sessions are found by. Nobody else's key leads there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey {
@@ -199,6 +204,14 @@ impl RequestId {
     #[must_use]
     pub fn generate() -> Self {
         Self(format!("req_{}", Uuid::new_v4().simple()).into())
+    }
+}
+
+impl FileId {
+    /// A fresh id: `file-` and 32 hexadecimal digits.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(format!("file-{}", Uuid::new_v4().simple()).into())
     }
 }
 

@@ -7,14 +7,22 @@
 pub mod event;
 pub mod failure;
 pub mod ids;
+pub mod pending;
 pub mod request;
 pub mod tokens;
 pub mod transcript;
 
 pub use event::{
-    Citation, FinishReason, OutputFile, Reference, ReturnControl, Span, Trace, TurnEvent, Usage,
+    Citation, CollaboratorUsage, FinishReason, OutputFile, Reference, ReturnControl, Span, Trace,
+    TurnEvent, Usage,
 };
 pub use failure::{Failure, FailureKind, Fault};
-pub use ids::{ModelName, RequestId, SessionId, SessionKey, TenantId, TurnId, UpstreamSessionId};
-pub use request::{DisconnectPolicy, SessionHints, TurnPolicy, TurnRequest};
-pub use transcript::{Fold, GrammarError, Message, Part, Role, Status, ToolCall};
+pub use ids::{
+    FileId, ModelName, RequestId, SessionId, SessionKey, TenantId, TurnId, UpstreamSessionId,
+};
+pub use pending::{Pending, PendingCall};
+pub use request::{
+    AgentOptions, DisconnectPolicy, FileUse, HandedBack, Latency, SessionHints, Tool, ToolErrors,
+    TurnPolicy, TurnRequest,
+};
+pub use transcript::{Confirmation, Fold, GrammarError, Message, Part, Role, Status, ToolCall};

@@ -1,6 +1,9 @@
 //! What a client asks of a turn, whatever dialect it spoke.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use serde_json::Value;
 
 use super::{Message, ModelName, SessionId};
 
@@ -27,6 +30,15 @@ pub struct TurnRequest {
     pub end_session: bool,
     /// Whether the client wants the raw traces, where the operator allows it.
     pub wants_traces: bool,
+    /// Whether the client wants to see the reasoning, where the operator allows it.
+    pub wants_reasoning: Option<bool>,
+    /// The tools that the client offers.
+    pub tools: Vec<Tool>,
+    /// Results of a hand-over in the upstream's own spelling, from clients that speak it; others
+    /// send tool messages.
+    pub handed_back: Option<HandedBack>,
+    /// What overrides the model's settings for agents in this turn.
+    pub agent: AgentOptions,
     /// What to do when a turn is running, if the client overrides the model's policy.
     pub turn_policy: Option<TurnPolicy>,
     /// What to do when the client leaves, if it overrides the model's policy.
@@ -75,6 +87,92 @@ impl DisconnectPolicy {
     /// Every policy with its name in configuration and headers.
     pub const NAMES: &'static [(&'static str, Self)] =
         &[("cancel", Self::Cancel), ("detach", Self::Detach)];
+}
+
+/// A function that the client can run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tool {
+    /// Its name: 1 to 64 of `[a-zA-Z0-9_-]`.
+    pub name: String,
+    /// What it does.
+    pub description: Option<String>,
+    /// The JSON schema of its arguments, an object.
+    pub parameters: Option<Value>,
+}
+
+/// Results of a hand-over in the upstream's own spelling.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HandedBack {
+    /// The hand-over that they answer.
+    pub invocation_id: String,
+    /// The results; not empty.
+    pub results: Vec<Value>,
+}
+
+/// What a request overrides of a model's settings for agents; `None` leaves the setting.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AgentOptions {
+    /// `knowledgeBaseConfigurations` of Bedrock agents, in the service's own spelling.
+    pub knowledge_bases: Option<Vec<Value>>,
+    /// Earlier turns that the agent puts into its prompt.
+    pub previous_turns: Option<u32>,
+    /// Whether it leaves the thinking of earlier turns out of it.
+    pub exclude_thinking: Option<bool>,
+    /// What the agent's model is to be optimised for.
+    pub latency: Option<Latency>,
+    /// Characters between two guardrail checks of a streamed answer.
+    pub guardrail_interval: Option<NonZeroU32>,
+    /// What a tool's error means to the agent.
+    pub tool_errors: Option<ToolErrors>,
+    /// What the files of this turn are for.
+    pub file_use: Option<FileUse>,
+}
+
+/// What an agent's model is to be optimised for (`performanceConfig.latency` of Bedrock).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Latency {
+    /// The ordinary way.
+    Standard,
+    /// Latency; few models and regions have it.
+    Optimized,
+}
+
+impl Latency {
+    /// Every mode with its name in configuration and requests.
+    pub const NAMES: &'static [(&'static str, Self)] =
+        &[("standard", Self::Standard), ("optimized", Self::Optimized)];
+}
+
+/// What a tool's error means to an agent (`responseState` of Bedrock agents).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ToolErrors {
+    /// The agent's model is told, and may try otherwise.
+    #[default]
+    Reprompt,
+    /// The turn fails.
+    Failure,
+}
+
+impl ToolErrors {
+    /// Every meaning with its name in configuration and requests.
+    pub const NAMES: &'static [(&'static str, Self)] =
+        &[("reprompt", Self::Reprompt), ("failure", Self::Failure)];
+}
+
+/// What the files of a turn are for (`useCase` of Bedrock agents).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FileUse {
+    /// The model reads them.
+    #[default]
+    Chat,
+    /// The agent's code interpreter does.
+    CodeInterpreter,
+}
+
+impl FileUse {
+    /// Every use with its name in configuration and requests.
+    pub const NAMES: &'static [(&'static str, Self)] =
+        &[("chat", Self::Chat), ("code_interpreter", Self::CodeInterpreter)];
 }
 
 /// Looks a policy up by its name in such a list.

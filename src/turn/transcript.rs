@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{FinishReason, TurnEvent, Usage};
+use super::{FinishReason, Pending, PendingCall, ReturnControl, TurnEvent, Usage};
 
 /// Who said it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,7 +40,8 @@ pub enum Status {
     Completed,
     /// Stopped on the way: holds what the client got of it.
     Interrupted,
-    /// The turn failed on the way: holds what had come by then.
+    /// The turn failed on the way: holds what had come by then. Of a tool message: the tool
+    /// reports an error.
     Failed,
 }
 
@@ -79,6 +80,20 @@ pub struct ToolCall {
     pub name: String,
     /// Its arguments as JSON text.
     pub arguments: String,
+    /// Whether a person has to agree to it.
+    pub confirmation: Confirmation,
+}
+
+/// Whether a tool call needs the consent of a person, and what it then wants back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Confirmation {
+    /// None: run it and send the result.
+    #[default]
+    None,
+    /// Ask, and send the decision alone: the upstream runs it.
+    Decision,
+    /// Ask, and where the answer is yes run it and send the result.
+    DecisionAndResult,
 }
 
 /// One message of a conversation.
@@ -180,6 +195,7 @@ pub struct Fold {
     calls: Vec<ToolCall>,
     usage: Option<Usage>,
     finish: Option<FinishReason>,
+    handed: Option<Arc<ReturnControl>>,
 }
 
 impl Fold {
@@ -192,11 +208,14 @@ impl Fold {
         match event {
             TurnEvent::Started => self.started = true,
             TurnEvent::Text(text) => self.text.push_str(text),
-            TurnEvent::ToolCallStarted { id, name, .. } => self.calls.push(ToolCall {
-                id: id.to_string(),
-                name: name.to_string(),
-                arguments: String::new(),
-            }),
+            TurnEvent::ToolCallStarted { id, name, confirmation, .. } => {
+                self.calls.push(ToolCall {
+                    id: id.to_string(),
+                    name: name.to_string(),
+                    arguments: String::new(),
+                    confirmation: *confirmation,
+                })
+            }
             TurnEvent::ToolCallArguments { delta, .. } => {
                 if let Some(call) = self.calls.last_mut() {
                     call.arguments.push_str(delta);
@@ -214,11 +233,12 @@ impl Fold {
                 });
             }
             TurnEvent::Failed(_) => self.ended = Some(Status::Failed),
+            TurnEvent::ReturnControl(handed) => self.handed = Some(Arc::clone(handed)),
             TurnEvent::Reasoning(_)
-            | TurnEvent::ReturnControl(_)
             | TurnEvent::Citation(_)
             | TurnEvent::Trace(_)
-            | TurnEvent::File(_) => {}
+            | TurnEvent::File(_)
+            | TurnEvent::UsageByCollaborator(_) => {}
         }
         Ok(())
     }
@@ -262,6 +282,23 @@ impl Fold {
         self.finish
     }
 
+    /// The hand-over that the turn ended with, if the upstream waits for results now.
+    #[must_use]
+    pub fn pending(&self) -> Option<Pending> {
+        if self.finish != Some(FinishReason::ToolCalls) {
+            return None;
+        }
+        let handed = self.handed.as_ref()?;
+        let first = self.calls.len().checked_sub(handed.inputs.len())?;
+        let calls = self.calls[first..].iter().zip(&handed.inputs);
+        let calls = calls.map(|(call, input)| PendingCall {
+            call: call.clone(),
+            input: input.clone(),
+            result: None,
+        });
+        Some(Pending { invocation_id: handed.invocation_id.clone(), calls: calls.collect() })
+    }
+
     /// The assistant's message; one that was never ended counts as interrupted.
     #[must_use]
     pub fn into_message(self) -> Message {
@@ -288,7 +325,12 @@ mod tests {
     }
 
     fn call(index: u32) -> TurnEvent {
-        TurnEvent::ToolCallStarted { index, id: "call_1".into(), name: "look_up".into() }
+        TurnEvent::ToolCallStarted {
+            index,
+            id: "call_1".into(),
+            name: "look_up".into(),
+            confirmation: Confirmation::None,
+        }
     }
 
     fn arguments(index: u32, delta: &str) -> TurnEvent {

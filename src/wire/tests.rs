@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use crate::turn::{FailureKind, FinishReason, Usage};
+use crate::turn::{Confirmation, FailureKind, FinishReason, Usage};
 
 use super::*;
 
@@ -68,6 +68,7 @@ impl Dice {
                     index,
                     id: self.text().into(),
                     name: self.text().into(),
+                    confirmation: Confirmation::None,
                 }
             }
             2 => TurnEvent::ToolCallArguments { index: 0, delta: self.text().into() },

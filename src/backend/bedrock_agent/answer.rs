@@ -1,34 +1,79 @@
-//! The events of an `InvokeAgent` stream, as turn events.
+//! The events of an agent's stream, as turn events.
+//!
+//! `InvokeAgent` and `InvokeInlineAgent` send the same events under types of their own; both are
+//! read as [`AgentEvent`]s.
 //!
 //! There is no explicit end: a clean end of the body on a frame border is success, and the SDK
 //! reports anything else as an error.
 
 use std::sync::Arc;
 
+use aws_sdk_bedrockagentruntime::error::SdkError;
+use aws_sdk_bedrockagentruntime::primitives::Blob;
 use aws_sdk_bedrockagentruntime::primitives::event_stream::EventReceiver;
-use aws_sdk_bedrockagentruntime::types::error::ResponseStreamError;
 use aws_sdk_bedrockagentruntime::types::{
-    Citation as AwsCitation, FilePart, PayloadPart, ResponseStream, RetrievalResultLocation,
-    RetrievedReference, TracePart,
+    Citation as AwsCitation, InvocationInputMember, OutputFile as AwsFile, ResponseStream,
+    RetrievalResultLocation, RetrievedReference, Trace as AwsTrace,
 };
+use aws_smithy_types::event_stream::RawMessage;
 use bytes::Bytes;
 
 use crate::backend::Outlet;
-use crate::turn::{Citation, FinishReason, OutputFile, Reference, Span, Trace, TurnEvent, Usage};
+use crate::turn::{
+    Citation, FileId, FinishReason, OutputFile, Reference, Span, Trace, TurnEvent, Usage,
+};
 
-use super::failure::{self, Refused};
+use super::failure::Refused;
 use super::tap::RawTraces;
 use super::utf8::Joiner;
 use super::{return_control, trace};
 
-/// Reads the stream to its end.
+/// What an agent's stream can bring.
+#[derive(Debug)]
+pub(in crate::backend) enum AgentEvent {
+    /// A piece of the answer, and what it rests on.
+    Chunk { bytes: Option<Blob>, citations: Vec<AwsCitation> },
+    /// A record of what the agent does.
+    Trace { trace: Option<Box<AwsTrace>>, collaborator: Option<String> },
+    /// Calls that the caller is to make.
+    ReturnControl { invocation_id: Option<String>, inputs: Vec<InvocationInputMember> },
+    /// Files that come with the answer.
+    Files(Vec<AwsFile>),
+    /// A newer service may send what this SDK does not know.
+    Unknown,
+}
+
+impl From<ResponseStream> for AgentEvent {
+    fn from(event: ResponseStream) -> Self {
+        match event {
+            ResponseStream::Chunk(part) => Self::Chunk {
+                bytes: part.bytes,
+                citations: part.attribution.and_then(|cited| cited.citations).unwrap_or_default(),
+            },
+            ResponseStream::Trace(part) => Self::Trace {
+                trace: part.trace.map(Box::new),
+                collaborator: part.collaborator_name,
+            },
+            ResponseStream::ReturnControl(payload) => Self::ReturnControl {
+                invocation_id: payload.invocation_id,
+                inputs: payload.invocation_inputs.unwrap_or_default(),
+            },
+            ResponseStream::Files(part) => Self::Files(part.files.unwrap_or_default()),
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Reads the stream to its end; `refused` makes a failure of an error of it, told whether it is
+/// the first thing that came.
 ///
 /// # Errors
 /// When an exception frame comes or the stream breaks.
-pub(super) async fn read(
-    mut events: EventReceiver<ResponseStream, ResponseStreamError>,
+pub(in crate::backend) async fn read<T: Into<AgentEvent>, E>(
+    mut events: EventReceiver<T, E>,
     raw: Option<RawTraces>,
     outlet: &Outlet,
+    refused: impl Fn(&SdkError<E, RawMessage>, bool) -> Refused,
 ) -> Result<FinishReason, Refused> {
     let mut answer = Answer {
         outlet,
@@ -43,22 +88,21 @@ pub(super) async fn read(
         let event = match events.recv().await {
             Ok(Some(event)) => event,
             Ok(None) => return Ok(answer.end().await),
-            Err(error) => return Err(failure::of_stream(&error, is_first)),
+            Err(error) => return Err(refused(&error, is_first)),
         };
         is_first = false;
-        match event {
-            ResponseStream::Chunk(chunk) => answer.chunk(chunk).await,
-            ResponseStream::Trace(part) => answer.trace(part).await,
-            ResponseStream::ReturnControl(payload) => {
+        match event.into() {
+            AgentEvent::Chunk { bytes, citations } => answer.chunk(bytes, citations).await,
+            AgentEvent::Trace { trace, collaborator } => answer.trace(trace, collaborator).await,
+            AgentEvent::ReturnControl { invocation_id, inputs } => {
                 answer.finish = FinishReason::ToolCalls;
-                for event in return_control::events(payload, answer.calls) {
+                for event in return_control::events(invocation_id, inputs, answer.calls) {
                     answer.calls += u32::from(matches!(event, TurnEvent::ToolCallStarted { .. }));
                     outlet.push(event).await;
                 }
             }
-            ResponseStream::Files(files) => answer.files(files).await,
-            // A newer service may send what this SDK does not know; it is a sign of life.
-            _ => outlet.alive(),
+            AgentEvent::Files(files) => answer.files(files).await,
+            AgentEvent::Unknown => outlet.alive(),
         }
     }
 }
@@ -74,23 +118,23 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    async fn chunk(&mut self, chunk: PayloadPart) {
-        if let Some(bytes) = chunk.bytes
+    async fn chunk(&mut self, bytes: Option<Blob>, citations: Vec<AwsCitation>) {
+        if let Some(bytes) = bytes
             && let Some(text) = self.joiner.push(bytes.as_ref())
         {
             self.outlet.push(TurnEvent::Text(text)).await;
         } else {
             self.outlet.alive();
         }
-        for citation in chunk.attribution.and_then(|cited| cited.citations).unwrap_or_default() {
+        for citation in citations {
             self.outlet.push(TurnEvent::Citation(Arc::new(self::citation(citation)))).await;
         }
     }
 
-    async fn trace(&mut self, part: TracePart) {
+    async fn trace(&mut self, trace: Option<Box<AwsTrace>>, collaborator: Option<String>) {
         self.outlet.alive();
         let raw = self.raw.as_ref().and_then(RawTraces::next);
-        let Some(trace) = &part.trace else { return };
+        let Some(trace) = &trace else { return };
         if let Some(used) = trace::usage(trace) {
             self.usage.get_or_insert_with(Usage::default).add(&used);
         }
@@ -102,20 +146,18 @@ impl Answer<'_> {
         }
         if let Some((raw, weight)) = raw {
             let step = trace::step(trace);
-            let trace =
-                Trace { step, collaborator: part.collaborator_name, raw: Some(raw), weight };
+            let trace = Trace { step, collaborator, raw: Some(raw), weight };
             self.outlet.push(TurnEvent::Trace(Arc::new(trace))).await;
         }
     }
 
-    async fn files(&mut self, part: FilePart) {
-        for file in part.files.unwrap_or_default() {
+    async fn files(&mut self, files: Vec<AwsFile>) {
+        for file in files {
             let file = OutputFile {
+                id: FileId::generate(),
                 name: file.name.unwrap_or_else(|| "file".to_owned()),
                 media_type: file.r#type.unwrap_or_else(|| "application/octet-stream".to_owned()),
-                bytes: Bytes::from(
-                    file.bytes.map(aws_smithy_types::Blob::into_inner).unwrap_or_default(),
-                ),
+                bytes: Bytes::from(file.bytes.map(Blob::into_inner).unwrap_or_default()),
             };
             self.outlet.push(TurnEvent::File(Arc::new(file))).await;
         }
@@ -152,6 +194,7 @@ fn reference(reference: RetrievedReference) -> Reference {
         kind: location.as_ref().map_or_else(String::new, |at| at.r#type.as_str().to_owned()),
         location: location.and_then(address),
         text: reference.content.map(|content| content.text),
+        metadata: None,
     }
 }
 

@@ -17,12 +17,12 @@ use crate::turn::{Failure, FailureKind};
 
 /// A failed attempt.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(in crate::backend) struct Refused {
     /// What to tell the client.
-    pub(super) failure: Failure,
+    pub(in crate::backend) failure: Failure,
     /// Whether the service surely did not begin the turn, so that trying again cannot run it
     /// twice.
-    pub(super) did_not_start: bool,
+    pub(in crate::backend) did_not_start: bool,
 }
 
 impl Refused {
@@ -49,7 +49,7 @@ enum Exception {
 }
 
 /// A failure of the call itself.
-pub(super) fn of_call(error: &SdkError<InvokeAgentError, HttpResponse>) -> Refused {
+pub(in crate::backend) fn of_call(error: &SdkError<InvokeAgentError, HttpResponse>) -> Refused {
     match error {
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
@@ -91,7 +91,7 @@ fn of_dispatch(detail: &str, was_timeout: bool) -> Refused {
 }
 
 /// A failure within the stream.
-pub(super) fn of_stream(
+pub(in crate::backend) fn of_stream(
     error: &SdkError<ResponseStreamError, RawMessage>,
     is_first: bool,
 ) -> Refused {

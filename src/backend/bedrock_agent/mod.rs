@@ -24,12 +24,12 @@ use crate::turn::{
 };
 
 use super::aws::{AgentAccess, Place};
-use super::{Ask, Backend, Deps, Kind, Mistake, Outlet, retry};
+use super::{Ask, Backend, Deps, Farewell, Kind, Mistake, Outlet, retry};
 
-mod answer;
-mod failure;
-mod return_control;
-mod tap;
+pub(super) mod answer;
+pub(super) mod failure;
+pub(super) mod return_control;
+pub(super) mod tap;
 mod trace;
 mod utf8;
 
@@ -139,9 +139,9 @@ impl Backend for BedrockAgent {
         Some((&self.shared.agent, &self.shared.alias))
     }
 
-    fn end(&self, upstream: UpstreamSessionId) -> BoxFuture<'static, Result<(), Failure>> {
+    fn end(&self, farewell: Farewell) -> BoxFuture<'static, Result<(), Failure>> {
         let agent = Arc::clone(&self.shared);
-        async move { agent.end(&upstream).await }.boxed()
+        async move { agent.end(farewell).await }.boxed()
     }
 }
 
@@ -191,7 +191,7 @@ impl Agent {
         };
         let answered = call.send().await.map_err(|error| failure::of_call(&error))?;
         // Not yet a sign of life: the service sends its head before it thinks.
-        answer::read(answered.completion, raw, outlet).await
+        answer::read(answered.completion, raw, outlet, failure::of_stream).await
     }
 
     fn call(
@@ -244,8 +244,10 @@ impl Agent {
             .build()
     }
 
-    async fn end(&self, upstream: &UpstreamSessionId) -> Result<(), Failure> {
-        let call = self.call(upstream, &TurnRequest::default(), false).end_session(true);
+    async fn end(&self, farewell: Farewell) -> Result<(), Failure> {
+        let Farewell { upstream, memory_id } = farewell;
+        let silent = TurnRequest { memory_id, ..TurnRequest::default() };
+        let call = self.call(&upstream, &silent, false).end_session(true);
         let mut answered = call.send().await.map_err(|error| failure::of_call(&error).failure)?;
         // The session ends when its stream does; what it still says is for nobody.
         while let Ok(Some(_)) = answered.completion.recv().await {}

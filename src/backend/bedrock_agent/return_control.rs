@@ -7,18 +7,21 @@ use std::sync::Arc;
 
 use aws_sdk_bedrockagentruntime::types::{
     ApiInvocationInput, ApiRequestBody, FunctionInvocationInput, InvocationInputMember, Parameter,
-    ReturnControlPayload,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::turn::{ReturnControl, TurnEvent};
+use crate::turn::{Confirmation, ReturnControl, TurnEvent};
 
 /// The events for one hand-over; its calls are numbered from `first`.
-pub(super) fn events(payload: ReturnControlPayload, first: u32) -> Vec<TurnEvent> {
+pub(in crate::backend) fn events(
+    invocation_id: Option<String>,
+    members: Vec<InvocationInputMember>,
+    first: u32,
+) -> Vec<TurnEvent> {
     let mut inputs = Vec::new();
     let mut calls = Vec::new();
-    for member in payload.invocation_inputs.unwrap_or_default() {
+    for member in members {
         let index = u32::try_from(inputs.len()).unwrap_or(u32::MAX).saturating_add(first);
         let (input, name, arguments) = match member {
             InvocationInputMember::FunctionInvocationInput(input) => function(input),
@@ -28,11 +31,12 @@ pub(super) fn events(payload: ReturnControlPayload, first: u32) -> Vec<TurnEvent
         inputs.push(input);
         let id: Arc<str> = format!("call_{}", &Uuid::new_v4().simple().to_string()[..24]).into();
         let delta = Value::Object(arguments).to_string().into();
-        calls.push(TurnEvent::ToolCallStarted { index, id, name: name.into() });
+        let confirmation = Confirmation::None;
+        calls.push(TurnEvent::ToolCallStarted { index, id, name: name.into(), confirmation });
         calls.push(TurnEvent::ToolCallArguments { index, delta });
     }
     let weight = inputs.iter().map(|input| input.to_string().len()).sum();
-    let invocation_id = payload.invocation_id.unwrap_or_default();
+    let invocation_id = invocation_id.unwrap_or_default();
     calls.push(TurnEvent::ReturnControl(Arc::new(ReturnControl { invocation_id, inputs, weight })));
     calls
 }

@@ -125,7 +125,7 @@ const WRONG_REPORT: &str = r#"
 27: models[loan-advisor].session_attributes: channel must be a string, not 3
 29: models[loan-advisor].backend: is missing
 30: models[loan-advisor].name: is the name of the model on line 24 too
-31: models[loan-advisor].colour: unknown key; known here: agent_alias_id, agent_id, backend, caller_attribute, caller_fields, disconnect_policy, endpoint_url, first_event_timeout_seconds, guardrail_interval, idle_session_ttl_seconds, keep_alive_seconds, metadata_attributes, name, region, session_attributes, session_per_key, stall_timeout_seconds, stream, system_prompt_attribute, traces, turn_policy
+31: models[loan-advisor].colour: unknown key; known here: action_groups, agent_alias_id, agent_id, backend, caller_attribute, caller_fields, disconnect_policy, endpoint_url, exclude_thinking, expose_traces, fallbacks, file_use, first_event_timeout_seconds, foundation_model, guardrail_id, guardrail_interval, guardrail_version, harness_arn, idle_session_ttl_seconds, instruction, keep_alive_seconds, knowledge_bases, latency, memory_id, metadata_attributes, name, payload, previous_turns, prompt_session_attributes, qualifier, reasoning, region, runtime_arn, runtime_user, session_attributes, session_per_key, stall_timeout_seconds, stream, system_prompt_attribute, tool_errors, traces, turn_policy
 34: keys[0].tenant: a tenant must be 1 to 64 characters of [0-9a-zA-Z._-], not "two words"
 35: keys[0].hash: must be sha256: and 64 hexadecimal digits
 39: keys[1].key: is shorter than 16 characters; make one with `outcrop config set key`

@@ -99,6 +99,7 @@ impl Conversation {
             head: None,
             upstream: None,
             branches: 0,
+            moved: None,
         };
         let record = Arc::new(record);
         Self { record, weight: 0, standing: Standing::Fresh, spare: None, before: None }
@@ -274,7 +275,13 @@ impl Conversation {
         record.turns += 1;
         record.last_active = now;
         record.model = model.clone();
-        record.upstream = upstream.map(|id| UpstreamBinding { id, model, last_used: began });
+        record.upstream = upstream.map(|id| UpstreamBinding {
+            id,
+            model,
+            last_used: began,
+            memory_id: None,
+            pending: None,
+        });
         self.weight += added;
         self.trim(room);
     }

@@ -70,6 +70,7 @@ impl Lines {
             | TurnEvent::ToolCallArguments { .. }
             | TurnEvent::ReturnControl(_)
             | TurnEvent::Trace(_)
+            | TurnEvent::UsageByCollaborator(_)
             | TurnEvent::Finished(_)
             | TurnEvent::Failed(_) => {}
         }
@@ -197,7 +198,8 @@ impl Encoder for Lines {
             | TurnEvent::ToolCallArguments { .. }
             | TurnEvent::Citation(_)
             | TurnEvent::File(_)
-            | TurnEvent::Usage(_) => self.take(event),
+            | TurnEvent::Usage(_)
+            | TurnEvent::UsageByCollaborator(_) => self.take(event),
         }
     }
 

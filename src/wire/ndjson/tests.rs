@@ -4,8 +4,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::turn::{
-    Citation, FailureKind, FinishReason, OutputFile, Reference, ReturnControl, Role, Span, Trace,
-    Usage,
+    Citation, Confirmation, FailureKind, FinishReason, OutputFile, Reference, ReturnControl, Role,
+    Span, Trace, Usage,
 };
 
 use super::*;
@@ -43,6 +43,7 @@ fn streamed(options: Options, events: &[TurnEvent]) -> String {
     String::from_utf8(out.to_vec()).unwrap()
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of one event of each sort")]
 fn full_turn() -> Vec<TurnEvent> {
     vec![
         TurnEvent::Started,
@@ -70,21 +71,34 @@ fn full_turn() -> Vec<TurnEvent> {
                     kind: "S3".into(),
                     location: Some("s3://kb/sizes.pdf".into()),
                     text: Some("5 m".into()),
+                    metadata: None,
                 },
-                Reference { kind: "NOVEL".into(), location: Some("x".into()), text: None },
+                Reference {
+                    kind: "NOVEL".into(),
+                    location: Some("x".into()),
+                    text: None,
+                    metadata: None,
+                },
             ],
         })),
         TurnEvent::File(Arc::new(OutputFile {
+            id: "file-1".parse().unwrap(),
             name: "a.csv".into(),
             media_type: "text/csv".into(),
             bytes: Bytes::from_static(b"1,2\n"),
         })),
         TurnEvent::File(Arc::new(OutputFile {
+            id: "file-1".parse().unwrap(),
             name: "b".into(),
             media_type: "text/plain".into(),
             bytes: Bytes::new(),
         })),
-        TurnEvent::ToolCallStarted { index: 0, id: "call_1".into(), name: "f".into() },
+        TurnEvent::ToolCallStarted {
+            index: 0,
+            id: "call_1".into(),
+            name: "f".into(),
+            confirmation: Confirmation::None,
+        },
         TurnEvent::ToolCallArguments { index: 0, delta: "{}".into() },
         TurnEvent::ReturnControl(Arc::new(ReturnControl {
             invocation_id: "79e0".into(),

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 
 use crate::turn::request::named;
 use crate::turn::{
-    DisconnectPolicy, Failure, FailureKind, Message, Role, SessionHints, SessionId, TurnPolicy,
-    TurnRequest,
+    AgentOptions, DisconnectPolicy, Failure, FailureKind, Message, Role, SessionHints, SessionId,
+    TurnPolicy, TurnRequest,
 };
 use crate::wire::agent_fields::{Attributes, memory_id};
 use crate::wire::{Asked, Defaults, Options, body};
@@ -47,6 +47,10 @@ pub(super) fn decode(sent: &[u8], defaults: &Defaults) -> Result<Asked, Failure>
         memory_id: extension.memory_id.map(|id| memory_id("outcrop.memory_id", id)).transpose()?,
         end_session,
         wants_traces: extension.traces.unwrap_or(false),
+        wants_reasoning: None,
+        tools: Vec::new(),
+        handed_back: None,
+        agent: AgentOptions::default(),
         turn_policy: policy("outcrop.turn_policy", TurnPolicy::NAMES, extension.turn_policy)?,
         disconnect_policy: policy(
             "outcrop.disconnect_policy",

@@ -118,6 +118,7 @@ mod tests {
             kind: "WEB".into(),
             location: Some((*url).to_owned()),
             text: None,
+            metadata: None,
         };
         Arc::new(Citation {
             text: text.map(str::to_owned),
@@ -159,7 +160,12 @@ mod tests {
 
     #[test]
     fn sources_without_an_address_are_left_out_and_the_rest_is_bounded() {
-        let none = Reference { kind: "SQL".into(), location: None, text: Some("x".into()) };
+        let none = Reference {
+            kind: "SQL".into(),
+            location: None,
+            text: Some("x".into()),
+            metadata: None,
+        };
         let bare = Arc::new(Citation { text: None, span: None, references: vec![none] });
         assert!(annotations("hello", &[bare]).is_empty());
         let many = vec![citation(None, None, &["u"; 200]), citation(None, None, &["u"; 200])];

@@ -11,7 +11,7 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::turn::{Failure, Message, Part, Role, Status, ToolCall};
+use crate::turn::{Confirmation, Failure, Message, Part, Role, Status, ToolCall};
 
 /// Messages in one request.
 const MAX_MESSAGES: usize = 10_000;
@@ -161,7 +161,12 @@ impl SentCall {
         }
         let custom = self.custom.ok_or_else(|| missing("function"))?;
         let input = Value::String(custom.input.unwrap_or_default());
-        Ok(ToolCall { id, name: custom.name, arguments: input.to_string() })
+        Ok(ToolCall {
+            id,
+            name: custom.name,
+            arguments: input.to_string(),
+            confirmation: Confirmation::None,
+        })
     }
 }
 
@@ -172,6 +177,7 @@ impl Function {
             id: id(&self.name),
             name: self.name,
             arguments: self.arguments.unwrap_or_default(),
+            confirmation: Confirmation::None,
         }
     }
 }

@@ -83,6 +83,7 @@ impl Seen {
             | TurnEvent::ReturnControl(_)
             | TurnEvent::Trace(_)
             | TurnEvent::File(_)
+            | TurnEvent::UsageByCollaborator(_)
             | TurnEvent::Finished(_)
             | TurnEvent::Failed(_) => {}
         }
@@ -213,7 +214,7 @@ impl Encoder for Stream {
             TurnEvent::Reasoning(text) if !text.is_empty() => {
                 self.text_delta(sequence, br#""reasoning_content":"#, text, out);
             }
-            TurnEvent::ToolCallStarted { index, id, name } => {
+            TurnEvent::ToolCallStarted { index, id, name, .. } => {
                 self.complete_call(sequence.saturating_sub(1), out);
                 self.call_started(sequence, (*index, id, name), out);
             }
@@ -231,7 +232,8 @@ impl Encoder for Stream {
             | TurnEvent::Citation(_)
             | TurnEvent::Trace(_)
             | TurnEvent::File(_)
-            | TurnEvent::Usage(_) => {}
+            | TurnEvent::Usage(_)
+            | TurnEvent::UsageByCollaborator(_) => {}
         }
         self.seen.take(event);
     }

@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime};
 use bytes::BytesMut;
 use serde_json::{Value, json};
 
-use crate::turn::{Citation, FailureKind, OutputFile, Reference, ReturnControl, Trace, Usage};
+use crate::turn::{
+    Citation, Confirmation, FailureKind, OutputFile, Reference, ReturnControl, Trace, Usage,
+};
 
 use super::super::*;
 
@@ -64,6 +66,7 @@ fn citation(text: &str, locations: &[Option<&str>]) -> TurnEvent {
         kind: "S3".into(),
         location: location.map(str::to_owned),
         text: None,
+        metadata: None,
     };
     TurnEvent::Citation(Arc::new(Citation {
         text: Some(text.to_owned()),
@@ -73,7 +76,12 @@ fn citation(text: &str, locations: &[Option<&str>]) -> TurnEvent {
 }
 
 fn call(index: u32, id: &str) -> TurnEvent {
-    TurnEvent::ToolCallStarted { index, id: id.into(), name: "get_time".into() }
+    TurnEvent::ToolCallStarted {
+        index,
+        id: id.into(),
+        name: "get_time".into(),
+        confirmation: Confirmation::None,
+    }
 }
 
 fn arguments(index: u32, delta: &str) -> TurnEvent {
@@ -95,6 +103,7 @@ fn full_turn() -> Vec<TurnEvent> {
         TurnEvent::Text("5 \"m\"\n😀".into()),
         citation("5 \"m\"", &[Some("s3://kb/sizes.pdf"), None]),
         TurnEvent::File(Arc::new(OutputFile {
+            id: "file-1".parse().unwrap(),
             name: "a".into(),
             media_type: "text/plain".into(),
             bytes: Bytes::from_static(b"x"),
