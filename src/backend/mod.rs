@@ -25,6 +25,7 @@ mod aws;
 mod bedrock_agent;
 mod retry;
 mod routes;
+mod template;
 
 pub use aws::{AwsClients, AwsHealth};
 pub use routes::{Route, Routes};
