@@ -23,6 +23,8 @@ pub mod http;
 
 mod aws;
 mod bedrock_agent;
+pub mod breaker;
+mod pool;
 mod retry;
 mod routes;
 mod template;
@@ -31,7 +33,7 @@ pub use aws::{AwsClients, AwsHealth};
 pub use routes::{Route, Routes};
 
 /// Every kind of backend.
-pub const KINDS: &[Kind] = &[bedrock_agent::KIND];
+pub const KINDS: &[Kind] = &[bedrock_agent::KIND, pool::KIND];
 
 /// A kind of backend: what it is called and how one is made from a model's settings.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +87,11 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Whether an upstream session is over once an answer in it was cut: then the next turn
     /// opens another, seeded with the transcript.
     fn forgets_when_cut(&self) -> bool {
+        false
+    }
+
+    /// Whether a turn may be run twice without harm: whether it does nothing but answer.
+    fn is_repeatable(&self) -> bool {
         false
     }
 
@@ -264,23 +271,10 @@ pub fn check(config: &Config) -> Vec<(ModelName, Mistake)> {
             Some(kind) => (kind.check)(model),
             None => vec![unknown_kind(&model.backend)],
         };
-        let found = found.into_iter().chain(wrong_fallbacks(config, model));
+        let found = found.into_iter().chain(pool::wrong_names(config, model));
         mistakes.extend(found.map(|mistake| (model.name.clone(), mistake)));
     }
     mistakes
-}
-
-/// Fallbacks that are no models, or the model itself.
-fn wrong_fallbacks<'a>(config: &'a Config, model: &'a Model) -> impl Iterator<Item = Mistake> + 'a {
-    let is_model = |name: &ModelName| {
-        let is_direct = config.allows_direct() && routes::is_direct(name);
-        is_direct || config.models.iter().any(|other| other.name == *name)
-    };
-    let wrong = move |name: &&ModelName| **name == model.name || !is_model(name);
-    model.fallbacks.iter().filter(wrong).map(|name| Mistake {
-        setting: "fallbacks",
-        message: format!("{:?} is no other model of this configuration", short(name)),
-    })
 }
 
 /// A name short enough to repeat in a message.
