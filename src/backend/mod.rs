@@ -23,11 +23,13 @@ pub mod http;
 
 mod aws;
 mod bedrock_agent;
+mod discovery;
 mod retry;
 mod routes;
 mod template;
 
 pub use aws::{AwsClients, AwsHealth};
+pub use discovery::{Discovery, FoundAgent};
 pub use routes::{Route, Routes};
 
 /// Every kind of backend.
@@ -62,6 +64,8 @@ pub struct Mistake {
 pub struct Deps {
     /// Warm clients, one a region and endpoint.
     pub aws: Arc<AwsClients>,
+    /// What is known of agents beyond the configuration.
+    pub discovery: Arc<Discovery>,
     /// Where upstream calls are counted.
     pub metrics: Arc<Metrics>,
     /// The knobs.
