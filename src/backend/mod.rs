@@ -24,12 +24,14 @@ pub mod http;
 mod aws;
 mod bedrock_agent;
 pub mod breaker;
+mod discovery;
 mod pool;
 mod retry;
 mod routes;
 mod template;
 
 pub use aws::{AwsClients, AwsHealth};
+pub use discovery::{Discovery, FoundAgent};
 pub use routes::{Route, Routes};
 
 /// Every kind of backend.
@@ -64,6 +66,8 @@ pub struct Mistake {
 pub struct Deps {
     /// Warm clients, one a region and endpoint.
     pub aws: Arc<AwsClients>,
+    /// What is known of agents beyond the configuration.
+    pub discovery: Arc<Discovery>,
     /// Where upstream calls are counted.
     pub metrics: Arc<Metrics>,
     /// The knobs.
