@@ -26,6 +26,7 @@ mod citations;
 mod lines;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 /// The format.
 #[derive(Debug, Clone, Copy)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::turn::{
-    Citation, Confirmation, FailureKind, FinishReason, OutputFile, Reference, ReturnControl, Role,
-    Span, Trace, Usage,
+    Citation, CollaboratorUsage, Confirmation, FailureKind, FinishReason, OutputFile, Reference,
+    ReturnControl, Role, Span, Trace, Usage,
 };
 
 use super::*;
@@ -71,7 +71,7 @@ fn full_turn() -> Vec<TurnEvent> {
                     kind: "S3".into(),
                     location: Some("s3://kb/sizes.pdf".into()),
                     text: Some("5 m".into()),
-                    metadata: None,
+                    metadata: Some(json!({"page": 4})),
                 },
                 Reference {
                     kind: "NOVEL".into(),
@@ -88,7 +88,7 @@ fn full_turn() -> Vec<TurnEvent> {
             bytes: Bytes::from_static(b"1,2\n"),
         })),
         TurnEvent::File(Arc::new(OutputFile {
-            id: "file-1".parse().unwrap(),
+            id: "file-2".parse().unwrap(),
             name: "b".into(),
             media_type: "text/plain".into(),
             bytes: Bytes::new(),
@@ -111,6 +111,13 @@ fn full_turn() -> Vec<TurnEvent> {
             estimated: true,
             ..Usage::default()
         }),
+        TurnEvent::UsageByCollaborator(
+            [CollaboratorUsage {
+                collaborator: Some("fees".into()),
+                usage: Usage { input_tokens: 4, output_tokens: 2, ..Usage::default() },
+            }]
+            .into(),
+        ),
         TurnEvent::Finished(FinishReason::ToolCalls),
     ]
 }
@@ -122,7 +129,7 @@ fn a_full_turn_is_these_bytes() {
 {"type":"chunk","content":"Größe","accumulated_content":"Größe","done":false,"timestamp":"2026-01-01T12:00:00.007Z"}
 {"type":"chunk","content":" \"5\"\u2028","accumulated_content":"Größe \"5\"\u2028","done":false,"timestamp":"2026-01-01T12:00:00.007Z"}
 {"type":"return_control","invocation_id":"79e0","invocation_inputs":[{"functionInvocationInput":{"actionGroup":"Weather"}}],"done":false,"timestamp":"2026-01-01T12:00:00.007Z"}
-{"type":"completion","final_content":"Größe \"5\"\u2028","session_id":"session-123","usage":{"input_tokens":9,"output_tokens":3,"estimated":true},"citations":[{"generatedResponsePart":{"textResponsePart":{"text":"5","span":{"start":7,"end":8}}},"retrievedReferences":[{"content":{"type":"TEXT","text":"5 m"},"location":{"type":"S3","s3Location":{"uri":"s3://kb/sizes.pdf"}}},{"location":{"type":"NOVEL"}}]}],"files":[{"name":"a.csv","type":"text/csv","bytes":"MSwyCg=="},{"name":"b","type":"text/plain","bytes":""}],"stop_reason":"return_control","done":true,"timestamp":"2026-01-01T12:00:00.007Z"}
+{"type":"completion","final_content":"Größe \"5\"\u2028","session_id":"session-123","usage":{"input_tokens":9,"output_tokens":3,"estimated":true,"collaborators":[{"name":"fees","input_tokens":4,"output_tokens":2}]},"citations":[{"generatedResponsePart":{"textResponsePart":{"text":"5","span":{"start":7,"end":8}}},"retrievedReferences":[{"content":{"type":"TEXT","text":"5 m"},"location":{"type":"S3","s3Location":{"uri":"s3://kb/sizes.pdf"}},"metadata":{"page":4}},{"location":{"type":"NOVEL"}}]}],"files":[{"id":"file-1","name":"a.csv","type":"text/csv","bytes":"MSwyCg=="},{"id":"file-2","name":"b","type":"text/plain","bytes":""}],"stop_reason":"return_control","done":true,"timestamp":"2026-01-01T12:00:00.007Z"}
 "#;
     assert_eq!(streamed(Options::default(), &full_turn()), expected);
 }

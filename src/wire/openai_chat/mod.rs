@@ -28,6 +28,7 @@ use super::{Asked, Defaults, Encoder, Head, Options, WireFormat, openai_error};
 mod asked;
 mod citations;
 mod completion;
+mod extras;
 mod messages;
 mod stream;
 #[cfg(test)]
