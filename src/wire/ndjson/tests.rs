@@ -4,8 +4,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::turn::{
-    Citation, CollaboratorUsage, Confirmation, FailureKind, FinishReason, OutputFile, Reference,
-    ReturnControl, Role, Span, Trace, Usage,
+    Citation, CollaboratorUsage, Confirmation, FailureKind, FileUse, FinishReason, Latency,
+    OutputFile, Reference, ReturnControl, Role, Span, ToolErrors, Trace, TurnPolicy, Usage,
 };
 
 use super::*;
@@ -279,13 +279,84 @@ fn what_is_wrong_is_named() {
     }
 }
 
+fn function_result() -> Value {
+    json!({"functionResult": {"actionGroup": "Weather", "function": "get_forecast",
+        "responseBody": {"TEXT": {"body": "sunny"}}}})
+}
+
+fn handing_back(results: &Value) -> Result<Asked, Failure> {
+    decode(&json!({"invocation_id": "79e0", "return_control_results": results}).to_string())
+}
+
 #[test]
-fn answering_return_of_control_is_refused_plainly() {
-    let body = r#"{"session_id":"s1","invocation_id":"79e0","return_control_results":[]}"#;
-    let failure = decode(body).unwrap_err();
-    assert_eq!(failure.kind, FailureKind::UnsupportedParameter);
-    assert_eq!(failure.param.as_deref(), Some("return_control_results"));
-    assert_eq!(failure.message, "answering return of control is not supported by this version");
-    let only_id = decode(r#"{"input_text":"x","invocation_id":"79e0"}"#).unwrap_err();
-    assert_eq!(only_id.param.as_deref(), Some("invocation_id"));
+fn results_of_a_hand_over_are_kept_as_they_are() {
+    let api = json!({"apiResult": {"actionGroup": "Loans", "httpMethod": "GET", "apiPath": "/a"},
+        "functionResult": null});
+    let results = [function_result(), api];
+    let request = handing_back(&json!(results)).unwrap().request;
+    assert!(request.messages.is_empty());
+    let handed = request.handed_back.unwrap();
+    assert_eq!(handed.invocation_id, "79e0");
+    assert_eq!(handed.results, results);
+    let body = json!({"invocation_id": "79e0", "return_control_results": results,
+        "input_text": "And tomorrow?"});
+    let request = decode(&body.to_string()).unwrap().request;
+    assert_eq!(request.messages[0].plain_text(), "And tomorrow?");
+    assert!(request.handed_back.is_some());
+    let nulls = asked(r#""invocation_id":null,"return_control_results":null"#).request;
+    assert!(nulls.handed_back.is_none());
+}
+
+#[test]
+fn results_that_cannot_be_handed_back_are_named() {
+    let both = json!({"functionResult": {}, "apiResult": {}});
+    for (results, param) in [
+        (json!([]), "return_control_results"),
+        (json!({}), "return_control_results"),
+        (json!("x"), "return_control_results"),
+        (json!(vec![function_result(); 6]), "return_control_results"),
+        (json!([function_result(), "x"]), "return_control_results[1]"),
+        (json!([function_result(), null]), "return_control_results[1]"),
+        (json!([{}]), "return_control_results[0]"),
+        (json!([both]), "return_control_results[0]"),
+        (json!([{"functionResult": "x"}]), "return_control_results[0]"),
+        (json!([{"apiResult": [1]}]), "return_control_results[0]"),
+    ] {
+        let failure = handing_back(&results).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::BadRequest, "{results}");
+        assert_eq!(failure.param.as_deref(), Some(param), "{results}: {failure}");
+    }
+    let result = function_result();
+    for (body, param) in [
+        (json!({"return_control_results": [result]}), "invocation_id"),
+        (json!({"invocation_id": "", "return_control_results": [result]}), "invocation_id"),
+        (json!({"invocation_id": 5, "return_control_results": [result]}), "invocation_id"),
+        (json!({"invocation_id": "79e0", "input_text": "x"}), "return_control_results"),
+    ] {
+        let failure = decode(&body.to_string()).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::BadRequest, "{body}");
+        assert_eq!(failure.param.as_deref(), Some(param), "{body}: {failure}");
+    }
+}
+
+#[test]
+fn the_extension_stands_at_the_top_level() {
+    let request = asked(
+        r#""latency":"optimized","tool_errors":"failure","file_use":"code_interpreter",
+        "reasoning":true,"guardrail_interval":20,"turn_policy":"reject","traces":false,
+        "knowledge_base_configurations":[{"knowledgeBaseId":"KB"}],"enable_trace":true,
+        "prompt_creation_configurations":{"previous_conversation_turns_to_include":2}"#,
+    )
+    .request;
+    assert_eq!(request.agent.latency, Some(Latency::Optimized));
+    assert_eq!(request.agent.tool_errors, Some(ToolErrors::Failure));
+    assert_eq!(request.agent.file_use, Some(FileUse::CodeInterpreter));
+    assert_eq!(request.agent.guardrail_interval.unwrap().get(), 20);
+    assert_eq!(request.agent.previous_turns, Some(2));
+    assert_eq!(request.agent.knowledge_bases.unwrap(), [json!({"knowledgeBaseId": "KB"})]);
+    assert_eq!(request.turn_policy, Some(TurnPolicy::Reject));
+    assert_eq!(request.wants_reasoning, Some(true));
+    assert!(!request.wants_traces);
+    let failure = decode(r#"{"input_text":"x","latency":"fast"}"#).unwrap_err();
+    assert_eq!(failure.message, "latency must be one of standard, optimized");
 }
