@@ -162,7 +162,7 @@ impl Running {
     }
 
     /// Appends what the pump brought; gives how the turn ended, if it did.
-    pub(super) fn take_in(&mut self, pumped: Pumped) -> Option<Outcome> {
+    pub(super) fn take_in(&mut self, env: &Env, pumped: Pumped) -> Option<Outcome> {
         self.credit.add_permits(1);
         if !self.is_visible && pumped.events.iter().any(TurnEvent::is_visible) {
             self.is_visible = true;
@@ -174,6 +174,7 @@ impl Running {
                 return Some(Err(Failure::internal()));
             }
         }
+        env.files.take_in(&self.writer.log().meta().key, &pumped.events);
         if !pumped.events.is_empty() {
             self.writer.append(pumped.events);
         }

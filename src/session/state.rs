@@ -20,6 +20,7 @@ use crate::turn::{Failure, FailureKind, FinishReason, SessionKey, TurnEvent, Tur
 use super::actor::{Beginning, Birth, Call, Interrupt, SessionMsg, Snapshot, Submit};
 use super::conversation::{Conversation, Room};
 use super::directory::{Directory, Residence};
+use super::files::Files;
 use super::identity::Heads;
 use super::phase::{Effect, Input, Phase};
 use super::pump::Pumped;
@@ -38,6 +39,7 @@ pub(super) struct Env {
     pub(super) store: Arc<dyn SessionStore>,
     pub(super) directory: Arc<Directory>,
     pub(super) heads: Heads,
+    pub(super) files: Files,
     pub(super) turns: Turns,
     /// Turns that run on without a reader may take one of these.
     pub(super) detached: Arc<Semaphore>,
@@ -259,7 +261,7 @@ impl State {
         if running.serial != pumped.serial {
             return;
         }
-        let outcome = running.take_in(pumped);
+        let outcome = running.take_in(&self.env, pumped);
         if let Some(outcome) = outcome {
             self.finish(Ending::Done(outcome));
             self.over();
@@ -435,6 +437,7 @@ impl State {
                 }
             });
         }
+        self.env.files.forget(&record.key);
         self.env.metrics.session_ended(reason);
         let work = self.env.store.remove(record.key.clone());
         let env = Arc::clone(&self.env);

@@ -118,6 +118,7 @@ async fn expire(env: &Env, before: SystemTime) {
         if let Some(head) = &record.head {
             env.heads.forget(head, &record.key);
         }
+        env.files.forget(&record.key);
         match env.store.remove(record.key.clone()).await {
             Ok(true) => env.metrics.session_ended(EndReason::Expired),
             Ok(false) => {}
