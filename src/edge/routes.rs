@@ -30,6 +30,14 @@ pub(super) enum Target {
     Interrupt,
     /// A session's running turn, followed live.
     Events,
+    /// The tenant's files.
+    Files,
+    /// What is known of a file.
+    File,
+    /// What a file holds.
+    FileContent,
+    /// The end of a file.
+    DeleteFile,
     /// Whether all is well, with the AWS account.
     Health,
     /// Whether the process lives.
@@ -112,6 +120,17 @@ pub(super) const ROUTES: &[Route] = &[
         name: "/v1/sessions/{id}/events",
         paths: &["/v1/sessions/{}/events"],
         methods: &[(Method::GET, Target::Events)],
+    },
+    Route { name: "/v1/files", paths: &["/v1/files"], methods: &[(Method::GET, Target::Files)] },
+    Route {
+        name: "/v1/files/{id}",
+        paths: &["/v1/files/{}"],
+        methods: &[(Method::GET, Target::File), (Method::DELETE, Target::DeleteFile)],
+    },
+    Route {
+        name: "/v1/files/{id}/content",
+        paths: &["/v1/files/{}/content"],
+        methods: &[(Method::GET, Target::FileContent)],
     },
     Route { name: "/health", paths: &["/health"], methods: &[(Method::GET, Target::Health)] },
     Route { name: "/livez", paths: &["/livez"], methods: &[(Method::GET, Target::Live)] },
