@@ -210,6 +210,7 @@ impl Edge {
             Target::Session => or_refused(self.session(&incoming)).await,
             Target::EndSession => or_refused(self.end_session(&incoming)).await,
             Target::Interrupt => or_refused(self.interrupt(&incoming, body)).await,
+            Target::Move => or_refused(self.move_session(&incoming, body)).await,
             Target::Events => or_refused(self.events(&incoming)).await,
             Target::Files => or_failure(self.files(&incoming)),
             Target::File => or_failure(self.file(&incoming)),

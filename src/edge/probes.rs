@@ -89,6 +89,7 @@ pub(super) fn info() -> Response {
             "sessions": "GET /v1/sessions",
             "session": "GET, DELETE /v1/sessions/{id}",
             "interrupt": "POST /v1/sessions/{id}/interrupt",
+            "move": "POST /v1/sessions/{id}/move",
             "events": "GET /v1/sessions/{id}/events",
             "files": "GET /v1/files",
             "file": "GET, DELETE /v1/files/{id}",

@@ -28,6 +28,8 @@ pub(super) enum Target {
     EndSession,
     /// A stop to a session's running turn.
     Interrupt,
+    /// Another model for a session.
+    Move,
     /// A session's running turn, followed live.
     Events,
     /// The tenant's files.
@@ -115,6 +117,11 @@ pub(super) const ROUTES: &[Route] = &[
         name: "/v1/sessions/{id}/interrupt",
         paths: &["/v1/sessions/{}/interrupt"],
         methods: &[(Method::POST, Target::Interrupt)],
+    },
+    Route {
+        name: "/v1/sessions/{id}/move",
+        paths: &["/v1/sessions/{}/move"],
+        methods: &[(Method::POST, Target::Move)],
     },
     Route {
         name: "/v1/sessions/{id}/events",

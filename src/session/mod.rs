@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::backend::Route;
 use crate::config::Config;
 use crate::metrics::{EndReason, InterruptReason, Limit, Metrics};
-use crate::store::SessionStore;
+use crate::store::{Moved, SessionStore};
 use crate::turn::{
     Failure, FailureKind, FileId, ModelName, RequestId, SessionId, SessionKey, TenantId, TurnId,
     TurnRequest,
@@ -390,6 +390,19 @@ impl Sessions {
         // One that is gone does not answer, which is told below.
         let _ = actor.cast(SessionMsg::Interrupt(Box::new(order)));
         tokio::time::timeout(ANSWER, answer).await.ok().and_then(Result::ok).ok_or_else(no_session)
+    }
+
+    /// From its next turn on, has a session's turns answered by another model.
+    ///
+    /// # Errors
+    /// `SessionNotFound`, also for another tenant's, and when the store fails.
+    pub async fn move_to(&self, key: &SessionKey, to: Arc<Route>) -> Result<Snapshot, Failure> {
+        let mut snapshot = self.read(key).await?;
+        let record = Arc::make_mut(&mut snapshot.record);
+        record.moved = Some(Moved { from: record.model.clone(), to: to.model.name.clone() });
+        let saved = self.env.store.save(Arc::clone(&snapshot.record)).await;
+        saved.map_err(|error| store_failed(&error))?;
+        Ok(snapshot)
     }
 
     /// Ends a session: stops its turn and forgets it.
