@@ -82,6 +82,17 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// and wants the history each time.
     fn remembers(&self) -> Option<Duration>;
 
+    /// Whether an upstream session is over once an answer in it was cut: then the next turn
+    /// opens another, seeded with the transcript.
+    fn forgets_when_cut(&self) -> bool {
+        false
+    }
+
+    /// The key of the agent's long-term memory that a turn is run with.
+    fn memory_id(&self, ask: &Ask) -> Option<String> {
+        ask.request.memory_id.clone()
+    }
+
     /// The agent and its alias, where there are such.
     fn agent(&self) -> Option<(&str, &str)> {
         None
@@ -126,6 +137,22 @@ pub struct Ask {
     pub pending: Option<Pending>,
     /// The request's other wishes; its `messages` are not to be used.
     pub request: Arc<TurnRequest>,
+}
+
+impl Ask {
+    /// Everything that is told upstream, as one text: to count its tokens.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let results = self.pending.iter().flat_map(|pending| &pending.calls);
+        let results = results.filter_map(|call| call.result.as_deref());
+        let history = self.history.iter().map(AsRef::as_ref);
+        for message in history.chain(results).chain(&self.input) {
+            text.push_str(&message.plain_text());
+            text.push('\n');
+        }
+        text
+    }
 }
 
 /// A session that is over, for its upstream.
@@ -237,9 +264,29 @@ pub fn check(config: &Config) -> Vec<(ModelName, Mistake)> {
             Some(kind) => (kind.check)(model),
             None => vec![unknown_kind(&model.backend)],
         };
-        mistakes.extend(found.into_iter().map(|mistake| (model.name.clone(), mistake)));
+        let found = found.into_iter().chain(wrong_fallbacks(config, model));
+        mistakes.extend(found.map(|mistake| (model.name.clone(), mistake)));
     }
     mistakes
+}
+
+/// Fallbacks that are no models, or the model itself.
+fn wrong_fallbacks<'a>(config: &'a Config, model: &'a Model) -> impl Iterator<Item = Mistake> + 'a {
+    let is_model = |name: &ModelName| {
+        let is_direct = config.allows_direct() && routes::is_direct(name);
+        is_direct || config.models.iter().any(|other| other.name == *name)
+    };
+    let wrong = move |name: &&ModelName| **name == model.name || !is_model(name);
+    model.fallbacks.iter().filter(wrong).map(|name| Mistake {
+        setting: "fallbacks",
+        message: format!("{:?} is no other model of this configuration", short(name)),
+    })
+}
+
+/// A name short enough to repeat in a message.
+fn short(name: &ModelName) -> &str {
+    let text = name.as_str();
+    text.get(..100).unwrap_or(text)
 }
 
 fn kind(name: &str) -> Option<&'static Kind> {

@@ -8,7 +8,7 @@ use crate::config::Model;
 use crate::metrics::{self, TurnMetrics};
 use crate::turn::{Failure, FailureKind, ModelName};
 
-use super::{Backend, Deps, KINDS, Kind, Mistake};
+use super::{Backend, Deps, KINDS, Kind, Mistake, short};
 
 /// A model and who answers for it.
 #[derive(Debug)]
@@ -174,10 +174,10 @@ impl Routes {
     }
 }
 
-/// A name short enough to repeat in a message.
-fn short(name: &ModelName) -> &str {
-    let text = name.as_str();
-    text.get(..100).unwrap_or(text)
+/// Whether a name has a direct form: whether it leads anywhere, its kind says.
+pub(super) fn is_direct(name: &ModelName) -> bool {
+    let prefixes = KINDS.iter().filter_map(|kind| kind.direct_prefix);
+    prefixes.into_iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
 fn route(model: Model, kind: &'static Kind, is_direct: bool, deps: &Deps) -> Route {

@@ -52,11 +52,14 @@ impl Broker {
         };
         let routes = Routes::open(deps)
             .map_err(|_| NotStarted::Wrong(Report::new(None, wrong_models(&config)).to_string()))?;
+        let routes = Arc::new(routes);
         if config.models.iter().any(|model| !model.traces) {
             crate::turn::tokens::load();
         }
         let store = Arc::new(MemoryStore::default());
-        let sessions = Sessions::start(Arc::clone(&config), Arc::clone(&metrics), store).await;
+        let sessions =
+            Sessions::start(Arc::clone(&config), Arc::clone(&metrics), store, Arc::clone(&routes))
+                .await;
         let sessions = sessions.map_err(|error| {
             NotStarted::Failed(format!("the session supervisor could not be started: {error}"))
         })?;

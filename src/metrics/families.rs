@@ -122,6 +122,7 @@ pub(super) struct SessionFamilies {
     pub(super) revived: IntCounter,
     pub(super) rehydrated: IntCounter,
     pub(super) forked: IntCounter,
+    pub(super) tool_calls_pending: IntGauge,
     pub(super) turns_queued: IntGauge,
     pub(super) turns_detached: IntGauge,
     pub(super) turns_interrupted: IntCounterVec,
@@ -137,6 +138,10 @@ impl SessionFamilies {
                 "sessions_ended_total",
                 "Conversations that are no more, by why.",
                 &["reason"],
+            ),
+            tool_calls_pending: shelf.gauge(
+                "tool_calls_pending",
+                "Tool calls that sessions in memory wait for the results of.",
             ),
             revived: shelf
                 .counter("sessions_revived_total", "Sessions brought back from the store."),

@@ -61,6 +61,8 @@ pub(super) enum SessionMsg {
     /// From [`Sessions`](super::Sessions): the session is over; answered once it is forgotten,
     /// with `false` when it is to make room and is busy.
     End(EndReason, oneshot::Sender<bool>),
+    /// From [`Sessions`](super::Sessions): further turns go to this model.
+    Move(ModelName, oneshot::Sender<Snapshot>),
     /// From the supervisor's sweep: you have been idle for long.
     Retire,
     /// From [`Sessions`](super::Sessions) at the end of the grace: fail what runs.
@@ -180,6 +182,7 @@ impl Actor for SessionActor {
             SessionMsg::Interrupt(order) => state.interrupt(*order),
             SessionMsg::Read(reply) => state.read(reply),
             SessionMsg::End(reason, reply) => state.end(reason, reply),
+            SessionMsg::Move(to, reply) => state.move_to(to, reply),
             SessionMsg::Retire => state.retire(),
             SessionMsg::Shutdown => state.shutdown(),
         }

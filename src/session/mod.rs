@@ -21,18 +21,20 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
-use crate::backend::Route;
+use crate::backend::{Route, Routes};
 use crate::config::Config;
 use crate::metrics::{EndReason, InterruptReason, Limit, Metrics};
-use crate::store::{Moved, SessionStore};
+use crate::store::SessionStore;
 use crate::turn::{
     Failure, FailureKind, FileId, ModelName, RequestId, SessionId, SessionKey, TenantId, TurnId,
     TurnRequest,
 };
 
 mod actor;
+mod attempt;
 mod conversation;
 mod directory;
+mod farewell;
 mod files;
 mod identity;
 mod phase;
@@ -51,6 +53,7 @@ pub use files::{FilePage, SessionFile};
 pub use turn_log::{Origin, Timing, TurnMeta, TurnReader};
 
 use actor::{Beginning, Birth, Call, Interrupt, SessionActor, SessionMsg, Submit};
+use conversation::drop_restated;
 use directory::Directory;
 use files::Files;
 use identity::{Found, Heads, Transcript};
@@ -117,12 +120,14 @@ impl Sessions {
         config: Arc<Config>,
         metrics: Arc<Metrics>,
         store: Arc<dyn SessionStore>,
+        routes: Arc<Routes>,
     ) -> Result<Self, SpawnErr> {
         let turn = &config.turn;
         let in_flight = Arc::new(Semaphore::new(turn.max_in_flight));
         let env = Arc::new(Env {
             metrics,
             store,
+            routes,
             directory: Arc::new(Directory::new()),
             files: Files::new(config.session.files_bytes),
             heads: Heads::default(),
@@ -139,11 +144,12 @@ impl Sessions {
     ///
     /// # Errors
     /// `Draining`, `Overloaded`, `SessionBusy`, `QueueFull`, and what the store says.
-    pub async fn submit(&self, submission: Submission) -> Result<TurnReader, Failure> {
+    pub async fn submit(&self, mut submission: Submission) -> Result<TurnReader, Failure> {
         if self.is_draining() {
             return Err(draining());
         }
         let permit = self.permit()?;
+        drop_restated(&mut submission.request.messages);
         let destination = self.destination(&submission);
         if self.env.directory.get(&destination.key).is_none() {
             self.make_room(&destination.key).await;
@@ -392,17 +398,27 @@ impl Sessions {
         tokio::time::timeout(ANSWER, answer).await.ok().and_then(Result::ok).ok_or_else(no_session)
     }
 
-    /// From its next turn on, has a session's turns answered by another model.
+    /// Sends a session's further turns to another model, which is given the transcript. A turn
+    /// that runs goes on where it is.
     ///
     /// # Errors
-    /// `SessionNotFound`, also for another tenant's, and when the store fails.
+    /// `SessionNotFound`, also for another tenant's.
     pub async fn move_to(&self, key: &SessionKey, to: Arc<Route>) -> Result<Snapshot, Failure> {
-        let mut snapshot = self.read(key).await?;
-        let record = Arc::make_mut(&mut snapshot.record);
-        record.moved = Some(Moved { from: record.model.clone(), to: to.model.name.clone() });
-        let saved = self.env.store.save(Arc::clone(&snapshot.record)).await;
-        saved.map_err(|error| store_failed(&error))?;
-        Ok(snapshot)
+        let held = self.read(key).await?;
+        for _ in 0..HANDOVERS {
+            let actor = self.spawn_with(key, held.record.model.clone(), Beginning::Load);
+            let actor = actor.map_err(|_| Failure::internal())?;
+            let (reply, answer) = oneshot::channel();
+            // One that is gone does not answer.
+            let _ = actor.cast(SessionMsg::Move(to.model.name.clone(), reply));
+            match tokio::time::timeout(ANSWER, answer).await {
+                Ok(Ok(snapshot)) => return Ok(snapshot),
+                // It met an actor on its way out.
+                Ok(Err(_)) => tokio::task::yield_now().await,
+                Err(_) => break,
+            }
+        }
+        Err(no_session())
     }
 
     /// Ends a session: stops its turn and forgets it.

@@ -10,26 +10,24 @@ use ractor::ActorRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::backend::{Farewell, Route};
+use crate::backend::{Route, Routes};
 use crate::config::Config;
 use crate::metrics::{EndReason, InterruptReason, Limit, Metrics, Presence, StoreOp};
 use crate::store::{Record, SessionStore, StoreError};
 use crate::turn::request::DisconnectPolicy;
-use crate::turn::{Failure, FailureKind, FinishReason, SessionKey, TurnEvent, TurnId};
+use crate::turn::{Failure, FailureKind, FinishReason, ModelName, SessionKey, TurnEvent, TurnId};
 
 use super::actor::{Beginning, Birth, Call, Interrupt, SessionMsg, Snapshot, Submit};
 use super::conversation::{Conversation, Room};
 use super::directory::{Directory, Residence};
+use super::farewell;
 use super::files::Files;
 use super::identity::Heads;
 use super::phase::{Effect, Input, Phase};
 use super::pump::Pumped;
 use super::resume::Turns;
-use super::running::{Ending, Running};
+use super::running::{Again, Ending, Running, Start};
 use super::turn_log::TurnWriter;
-
-/// What it may take to tell an upstream that a session is over.
-const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -37,6 +35,7 @@ pub(super) struct Env {
     pub(super) config: Arc<Config>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) store: Arc<dyn SessionStore>,
+    pub(super) routes: Arc<Routes>,
     pub(super) directory: Arc<Directory>,
     pub(super) heads: Heads,
     pub(super) files: Files,
@@ -92,8 +91,8 @@ pub(super) struct State {
     held: Conversation,
     queue: VecDeque<Waiting>,
     running: Option<Box<Running>>,
-    /// Who answered last: the one to tell when the session ends.
-    route: Option<Arc<Route>>,
+    /// Tool calls that the session waits for.
+    calls_pending: Option<Presence>,
     serial: u64,
     /// Saves that the store has not yet confirmed.
     saving: u32,
@@ -111,7 +110,7 @@ impl State {
             phase: Phase::Idle,
             queue: VecDeque::new(),
             running: None,
-            route: None,
+            calls_pending: None,
             serial: 0,
             saving: 0,
             env,
@@ -140,6 +139,7 @@ impl State {
             Ok(Some(record)) => {
                 self.env.metrics.session_revived();
                 self.held = Conversation::revive(record);
+                self.tally_calls();
             }
             Ok(None) => {}
             Err(error) => {
@@ -239,14 +239,9 @@ impl State {
     fn start(&mut self, submit: Accepted) {
         self.serial += 1;
         let Accepted { writer, call, permit } = submit;
-        let running = Running::start(
-            self.me.clone(),
-            &self.env,
-            &mut self.held,
-            self.serial,
-            (writer, call, permit),
-        );
-        self.route = Some(running.route());
+        let (route, model) = self.answerer(&call);
+        let start = Start { writer, call, permit, route, model, serial: self.serial };
+        let running = Running::start(self.me.clone(), &self.env, &mut self.held, start);
         let left_alone = (!running.has_readers()).then(|| running.turn().clone());
         self.running = Some(Box::new(running));
         if let Some(turn) = left_alone {
@@ -255,21 +250,44 @@ impl State {
         }
     }
 
+    /// Who answers a turn, and under which name: the model asked, or the one that the session
+    /// was moved to from there.
+    fn answerer(&self, call: &Call) -> (Arc<Route>, ModelName) {
+        let moved = self.held.record().moved.as_ref().filter(|moved| moved.from == call.model);
+        let there = moved.and_then(|moved| {
+            let route = self.env.routes.exactly(&moved.to)?;
+            Some((route, moved.to.clone()))
+        });
+        there.unwrap_or_else(|| (Arc::clone(&call.route), call.model.clone()))
+    }
+
     pub(super) fn pumped(&mut self, pumped: Pumped) {
         let Some(running) = &mut self.running else { return };
         // What a turn sent before it was cut comes after the cut, and is not part of it.
-        if running.serial != pumped.serial {
+        if running.serial() != pumped.serial {
             return;
         }
         let outcome = running.take_in(&self.env, pumped);
         if let Some(outcome) = outcome {
+            if let Err(failure) = &outcome
+                && self.fall_back(failure)
+            {
+                return;
+            }
             self.finish(Ending::Done(outcome));
             self.over();
         }
     }
 
+    fn fall_back(&mut self, failure: &Failure) -> bool {
+        let Some(running) = &mut self.running else { return false };
+        self.serial += 1;
+        let again = Again { actor: self.me.clone(), env: &self.env, serial: self.serial };
+        running.fall_back(again, &self.held, failure)
+    }
+
     pub(super) fn pump_gone(&mut self, serial: u64) {
-        let is_running = self.running.as_ref().is_some_and(|running| running.serial == serial);
+        let is_running = self.running.as_ref().is_some_and(|running| running.serial() == serial);
         if is_running {
             tracing::error!(session = %self.key().id, "a backend panicked in a turn");
             self.finish(Ending::Done(Err(Failure::internal())));
@@ -282,6 +300,7 @@ impl State {
         let head_before = self.held.record().head;
         let claimed = running.base();
         let is_kept = running.finish(&self.env, &mut self.held, ending);
+        self.tally_calls();
         self.residence.activity.touch();
         match (head_before, self.held.record().head) {
             // A turn by name left the transcript that the head stood for.
@@ -428,16 +447,8 @@ impl State {
         if let Some(head) = &record.head {
             self.env.heads.forget(head, &record.key);
         }
-        if let (Some(upstream), Some(route)) = (record.upstream.clone(), &self.route) {
-            let farewell = Farewell { upstream: upstream.id, memory_id: upstream.memory_id };
-            let farewell = tokio::time::timeout(FAREWELL, route.backend.end(farewell));
-            self.env.afterwards.spawn(async move {
-                if !matches!(farewell.await, Ok(Ok(()))) {
-                    tracing::debug!("an upstream did not hear that its session ended");
-                }
-            });
-        }
         self.env.files.forget(&record.key);
+        farewell::say(&self.env, record.upstream.clone());
         self.env.metrics.session_ended(reason);
         let work = self.env.store.remove(record.key.clone());
         let env = Arc::clone(&self.env);
@@ -451,6 +462,22 @@ impl State {
             let _ = reply.send(true);
         });
         self.depart();
+    }
+
+    pub(super) fn move_to(&mut self, to: ModelName, reply: oneshot::Sender<Snapshot>) {
+        let left = self.held.move_to(to);
+        farewell::say(&self.env, left);
+        self.tally_calls();
+        self.residence.activity.touch();
+        self.save();
+        self.read(reply);
+    }
+
+    /// Counts the tool calls that the session waits for.
+    fn tally_calls(&mut self) {
+        let bound = self.held.record().upstream.as_ref();
+        let open = bound.and_then(|bound| bound.pending.as_ref()).map_or(0, |p| p.open().count());
+        self.calls_pending = (open > 0).then(|| self.env.metrics.tool_calls_pending(open));
     }
 
     pub(super) fn retire(&mut self) {

@@ -15,6 +15,7 @@ mod client;
 mod drain;
 mod expiry;
 mod failures;
+mod fallbacks;
 mod files;
 mod gate;
 mod golden;
