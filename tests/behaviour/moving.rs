@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::ask::Answer;
-use super::broker::{Broker, Setup};
+use super::broker::{Broker, Setup, until};
 
 const KEY: &str = "sk-acme-first-key";
 const OTHER_KEY: &str = "sk-globex-first-key";
@@ -24,6 +24,13 @@ async fn order(broker: &Broker, session: &str, body: &Value, key: &str) -> Answe
     Answer::of(broker.post(&path, body).key(key).send().await).await
 }
 
+/// The calls that the agents answered; beside them one may be told that its session ended.
+async fn turns(broker: &Broker) -> Vec<Value> {
+    let mut calls = broker.calls().await;
+    calls.retain(|call| call["end_session"] == false);
+    calls
+}
+
 #[tokio::test]
 async fn a_session_that_was_moved_says_where_to() {
     let broker = broker().await;
@@ -35,7 +42,7 @@ async fn a_session_that_was_moved_says_where_to() {
         ["one", "session", "other"]
     );
     assert_eq!(moved.body["messages"][1]["content"], said);
-    assert_eq!(broker.calls().await.len(), 1, "a move asks nobody");
+    assert_eq!(turns(&broker).await.len(), 1, "a move asks nobody");
 }
 
 #[tokio::test]
@@ -61,4 +68,48 @@ async fn a_move_to_nowhere_or_of_nothing_is_refused() {
     assert_eq!(empty.status, 400);
     let session = Answer::of(broker.get("/v1/sessions/one").key(KEY).send().await).await;
     assert!(session.body.get("moved_to").is_none(), "{}", session.body);
+}
+
+#[tokio::test]
+async fn the_next_turn_is_answered_by_the_new_model_which_knows_the_conversation() {
+    let broker = broker().await;
+    broker.ask("my name is Ann").session("one").key(KEY).text().await;
+    assert_eq!(order(&broker, "one", &json!({ "model": "other" }), KEY).await.status, 200);
+    let next = broker.ask("what is my name?").session("one").key(KEY);
+    assert_eq!(next.text().await, "Your name is Ann.");
+    assert_eq!(next.with("messages", said("and now?")).answer().await.status, 200);
+    let calls = turns(&broker).await;
+    let agents: Vec<_> = calls.iter().map(|call| call["agent"].as_str().unwrap()).collect();
+    assert_eq!(agents, ["AGENT12345", "OTHER12345", "OTHER12345"]);
+    let histories: Vec<_> = calls.iter().map(|call| call["history_messages"].clone()).collect();
+    assert_eq!(histories, [0, 2, 0]);
+}
+
+#[tokio::test]
+async fn the_agent_that_a_session_leaves_is_told_that_it_ended() {
+    let broker = broker().await;
+    broker.ask("my name is Ann").session("one").key(KEY).text().await;
+    assert_eq!(order(&broker, "one", &json!({ "model": "other" }), KEY).await.status, 200);
+    until("the old agent to hear of it", async || {
+        let calls = broker.calls().await;
+        calls.iter().any(|call| call["agent"] == "AGENT12345" && call["end_session"] == true)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_found_by_its_transcript_is_moved_as_well() {
+    let broker = broker().await;
+    let first = broker.ask("my name is Ann").key(KEY).answer().await;
+    let moved = order(&broker, first.session(), &json!({ "model": "other" }), KEY).await;
+    assert_eq!(moved.status, 200, "{}", moved.body);
+    let transcript =
+        [("user", "my name is Ann"), ("assistant", &first.text), ("user", "what is my name?")];
+    let next = broker.send(&transcript).key(KEY).answer().await;
+    assert_eq!((next.session(), &*next.text), (first.session(), "Your name is Ann."));
+    assert_eq!(turns(&broker).await[1]["agent"], "OTHER12345");
+}
+
+fn said(text: &str) -> Value {
+    json!([{ "role": "user", "content": text }])
 }
