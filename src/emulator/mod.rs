@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `count to N` | N words, each a chunk of its own when the answer is streamed; up to 2,000 |
 //! | `repeat: …` | the text that follows, byte by byte the same |
-//! | `call: NAME key=value …` | control returns to the caller, who is to run NAME |
+//! | `call: NAME key=value …` | control returns to the caller, who is to run NAME; one of many phrases, all told in `docs/emulator.md` |
 //! | `how many turns …` | the user messages that the session held before this one |
 //! | `what was my last message?` | the user message before this one |
 //!
@@ -56,8 +56,9 @@
 //! | `unknown-event` | events of a type that nobody knows among the chunks |
 //! | `thinking:MS` | a trace every 50 ms for MS before the first chunk; silence if traces were not asked for |
 //!
-//! An answer with fewer chunks than N breaks after its last one. A fault that is none of these is
-//! an error: at start in the configuration, a `ValidationException` in an attribute.
+//! An answer with fewer chunks than N breaks after its last one; a hand-over and files count as
+//! chunks, and `first` for N is before anything, traces too. A fault that is none of these is an
+//! error: at start in the configuration, a `ValidationException` in an attribute.
 //!
 //! # What it saw
 //! `GET /_emulator/state` tells the calls, how they ended, and the sessions, as JSON;
@@ -79,21 +80,26 @@ use tracing::{debug, warn};
 
 use crate::config;
 
+mod actions;
 mod behaviour;
 mod calls;
+mod converse;
 mod demo_agent;
+mod draft;
 mod facts;
 mod faults;
 mod frames;
 mod invoke_agent;
 mod refusal;
 mod request;
+mod results;
 mod routes;
 mod script;
 mod sessions;
 mod sts;
-mod tools;
 mod traces;
+mod wishes;
+mod words;
 
 /// The header with the service's id for a request.
 const REQUEST_ID: &str = "x-amzn-requestid";

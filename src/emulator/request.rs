@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::refusal::Refusal;
+use super::results::{self, Returned};
 use super::sessions::SessionKey;
 
 /// The longest `inputText`, in characters, by the service's model.
 const MAX_INPUT_TEXT: usize = 25_000_000;
-/// Most results of actions in one call, by the service's model.
-const MAX_RESULTS: usize = 5;
 /// Names and values of both attribute maps together, in bytes. The service's own limit is not
 /// documented; this one bounds what a session holds.
 const MAX_ATTRIBUTE_BYTES: usize = 16 << 10;
@@ -42,7 +40,7 @@ struct SessionState {
     session_attributes: Option<BTreeMap<String, String>>,
     prompt_session_attributes: Option<BTreeMap<String, String>>,
     invocation_id: Option<String>,
-    return_control_invocation_results: Option<Vec<Value>>,
+    return_control_invocation_results: Option<Vec<Returned>>,
     conversation_history: Option<History>,
 }
 
@@ -112,11 +110,9 @@ impl Ask {
         self.session_state.as_ref()?.prompt_session_attributes.as_ref()
     }
 
-    /// The results of actions that are handed in.
-    pub(super) fn results(&self) -> &[Value] {
-        let state = self.session_state.as_ref();
-        let results = state.and_then(|state| state.return_control_invocation_results.as_deref());
-        results.unwrap_or(&[])
+    /// The results of actions that are handed in, if any are.
+    pub(super) fn results(&self) -> Option<&[Returned]> {
+        self.session_state.as_ref()?.return_control_invocation_results.as_deref()
     }
 
     /// The id of the actions whose results are handed in.
@@ -132,28 +128,26 @@ impl Ask {
     }
 
     fn check(&self) -> Result<(), Refusal> {
-        if self.input_text.is_none() && !self.ends_session() && self.results().is_empty() {
+        if self.input_text.is_none() && !self.ends_session() && self.results().is_none() {
             return Err(Refusal::validation(
                 "inputText is required unless the session ends or results are returned",
             ));
         }
         let text_length = self.input_text.as_ref().map_or(0, String::len);
         if text_length > MAX_INPUT_TEXT {
-            return Err(invalid("inputText", "at most 25000000 characters"));
+            return Err(Refusal::constraint("inputText", "at most 25000000 characters"));
         }
-        if self.results().len() > MAX_RESULTS {
-            return Err(invalid("returnControlInvocationResults", "1 to 5 members"));
-        }
+        self.results().map_or(Ok(()), results::check_count)?;
         if self.guardrail_interval().is_some_and(|interval| interval < 1) {
-            return Err(invalid("applyGuardrailInterval", "1 or more"));
+            return Err(Refusal::constraint("applyGuardrailInterval", "1 or more"));
         }
         if self.memory_id.as_ref().is_some_and(|id| !is_session_id(id)) {
-            return Err(invalid("memoryId", SESSION_ID_RULE));
+            return Err(Refusal::constraint("memoryId", SESSION_ID_RULE));
         }
         let roles_fit =
             self.history().iter().all(|message| matches!(&*message.role, "user" | "assistant"));
         if !roles_fit {
-            return Err(invalid("role", "user or assistant"));
+            return Err(Refusal::constraint("role", "user or assistant"));
         }
         check_attributes(self.session_attributes().into_iter().chain(self.prompt_attributes()))
     }
@@ -174,11 +168,11 @@ pub(super) fn check_key(key: &SessionKey) -> Result<(), Refusal> {
         let is_id =
             (1..=10).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if !is_id {
-            return Err(invalid(name, "1 to 10 characters of [0-9a-zA-Z]"));
+            return Err(Refusal::constraint(name, "1 to 10 characters of [0-9a-zA-Z]"));
         }
     }
     if !is_session_id(&key.session) {
-        return Err(invalid("sessionId", SESSION_ID_RULE));
+        return Err(Refusal::constraint("sessionId", SESSION_ID_RULE));
     }
     Ok(())
 }
@@ -193,7 +187,7 @@ pub(super) fn check_attributes<'a>(
     let pairs = maps.into_iter().flatten();
     let bytes: usize = pairs.map(|(name, value)| name.len() + value.len()).sum();
     if bytes > MAX_ATTRIBUTE_BYTES {
-        return Err(invalid("sessionState", "at most 16384 bytes of attributes"));
+        return Err(Refusal::constraint("sessionState", "at most 16384 bytes of attributes"));
     }
     Ok(())
 }
@@ -201,12 +195,6 @@ pub(super) fn check_attributes<'a>(
 fn is_session_id(id: &str) -> bool {
     let allows = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
     (2..=100).contains(&id.len()) && id.bytes().all(allows)
-}
-
-fn invalid(member: &'static str, rule: &'static str) -> Refusal {
-    Refusal::validation(format!(
-        "1 validation error detected: Value at '{member}' failed to satisfy constraint: {rule}"
-    ))
 }
 
 #[cfg(test)]
@@ -225,7 +213,7 @@ mod tests {
         assert_eq!(refused("").kind, Some("ValidationException"));
         assert!(Ask::parse(br#"{"endSession":true}"#).is_ok());
         let results = r#"{"sessionState":{"returnControlInvocationResults":[{}]}}"#;
-        assert_eq!(Ask::parse(results.as_bytes()).unwrap().results().len(), 1);
+        assert_eq!(Ask::parse(results.as_bytes()).unwrap().results().unwrap().len(), 1);
     }
 
     #[test]
@@ -250,7 +238,7 @@ mod tests {
                 "role",
             ),
             (
-                r#"{"sessionState":{"returnControlInvocationResults":[1,2,3,4,5,6]}}"#,
+                r#"{"sessionState":{"returnControlInvocationResults":[{},{},{},{},{},{}]}}"#,
                 "returnControlInvocationResults",
             ),
         ];

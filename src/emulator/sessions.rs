@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use super::converse::Pending;
 use super::demo_agent::Memory;
-use super::tools::Pending;
 
 /// Sessions remembered at once.
 const MAX_SESSIONS: usize = 200_000;
@@ -44,7 +44,7 @@ pub(super) struct Session {
     pub(super) memory: Memory,
     /// `sessionAttributes`, kept from call to call.
     pub(super) attributes: BTreeMap<String, String>,
-    /// The action whose result is waited for.
+    /// The actions whose results are waited for.
     pub(super) pending: Option<Pending>,
     /// Calls so far, refused ones counted.
     pub(super) calls: u64,
@@ -98,7 +98,8 @@ impl Session {
 
     fn weigh(&self) -> usize {
         let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
-        size_of::<Self>() + self.memory.weight() + attributes.sum::<usize>()
+        let pending = self.pending.as_ref().map_or(0, Pending::weight);
+        size_of::<Self>() + self.memory.weight() + attributes.sum::<usize>() + pending
     }
 }
 
@@ -197,6 +198,7 @@ fn show(key: &SessionKey, session: &Session) -> Value {
             "topics": session.memory.topics,
         },
         "attributes": session.attributes,
+        "pending": session.pending.as_ref().map(Pending::names),
     })
 }
 

@@ -3,5 +3,6 @@
 
 mod conversation;
 mod faults;
+mod handing_over;
 mod harness;
 mod protocol;
