@@ -66,6 +66,7 @@ impl Lines {
             TurnEvent::Usage(usage) => self.usage = Some(*usage),
             TurnEvent::Started
             | TurnEvent::Reasoning(_)
+            | TurnEvent::Thought(_)
             | TurnEvent::ToolCallStarted { .. }
             | TurnEvent::ToolCallArguments { .. }
             | TurnEvent::ReturnControl(_)
@@ -194,6 +195,7 @@ impl Encoder for Lines {
             TurnEvent::Text(_)
             | TurnEvent::Started
             | TurnEvent::Reasoning(_)
+            | TurnEvent::Thought(_)
             | TurnEvent::ToolCallStarted { .. }
             | TurnEvent::ToolCallArguments { .. }
             | TurnEvent::Citation(_)

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 
 use crate::turn::request::named;
 use crate::turn::{
-    AgentOptions, DisconnectPolicy, Failure, FailureKind, Message, Role, SessionHints, SessionId,
-    TurnPolicy, TurnRequest,
+    AgentOptions, DisconnectPolicy, Failure, FailureKind, Generation, Message, Role, SessionHints,
+    SessionId, TurnPolicy, TurnRequest,
 };
 use crate::wire::agent_fields::{Attributes, memory_id};
 use crate::wire::{Asked, Defaults, Options, body};
@@ -50,6 +50,7 @@ pub(super) fn decode(sent: &[u8], defaults: &Defaults) -> Result<Asked, Failure>
         wants_reasoning: None,
         tools: Vec::new(),
         handed_back: None,
+        generation: Generation::default(),
         agent: AgentOptions::default(),
         turn_policy: policy("outcrop.turn_policy", TurnPolicy::NAMES, extension.turn_policy)?,
         disconnect_policy: policy(

@@ -78,7 +78,8 @@ impl Sent<'_> {
             tool_calls.extend(self.function_call.map(|call| call.with_id(str::to_owned)));
         }
         let status = Status::Completed;
-        Ok(Message { role: role.into(), parts, tool_calls, tool_call_id, status })
+        let thoughts = Vec::new();
+        Ok(Message { role: role.into(), parts, thoughts, tool_calls, tool_call_id, status })
     }
 }
 

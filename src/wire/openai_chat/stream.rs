@@ -80,6 +80,7 @@ impl Seen {
             TurnEvent::ToolCallArguments { .. }
             | TurnEvent::Started
             | TurnEvent::Reasoning(_)
+            | TurnEvent::Thought(_)
             | TurnEvent::ReturnControl(_)
             | TurnEvent::Trace(_)
             | TurnEvent::File(_)
@@ -226,6 +227,7 @@ impl Encoder for Stream {
             // Empty pieces, and what the format has no member for or shows at the end only.
             TurnEvent::Text(_)
             | TurnEvent::Reasoning(_)
+            | TurnEvent::Thought(_)
             | TurnEvent::ToolCallArguments { .. }
             | TurnEvent::Started
             | TurnEvent::ReturnControl(_)
