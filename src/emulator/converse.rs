@@ -7,11 +7,14 @@ use super::actions::{self, Action, Awaited};
 use super::demo_agent;
 use super::draft::{Draft, Drafted};
 use super::faults::Fault;
+use super::files_out;
+use super::pieces::Cut;
 use super::refusal::Refusal;
 use super::request::{Ask, check_attributes};
 use super::results::{self, Outcome, Returned};
-use super::script::{Cut, Plan};
+use super::script::Plan;
 use super::sessions::{Session, SessionKey};
+use super::steps;
 use super::traces::{Size, Tracer};
 use super::wishes::{self, Stage, Wish};
 
@@ -180,22 +183,52 @@ fn play(mut left: Left, session: &mut Session, mut draft: Draft<'_>) -> Drafted 
         draft.say(&left.told.join("\n"));
     }
     let mut acts = Vec::new();
+    let mut files = Vec::new();
     let mut fails = None;
     for wish in stage.wishes {
         match wish {
-            Wish::Say(text) => draft.say(&text),
             Wish::Act(action) => acts.push(action),
+            Wish::Make(file) => files.push(file),
             Wish::Fail(name) => {
                 fails = Some(name);
                 break;
             }
+            other => grant(other, &mut draft),
         }
+    }
+    if !files.is_empty() {
+        draft.event(files_out::event(&files));
     }
     if acts.is_empty() {
         return draft.finish(fails);
     }
     session.pending = Some(hand_over(&acts, left, &mut draft));
     Drafted { hands_over: true, ..draft.finish(fails) }
+}
+
+/// Does what is done where it stands.
+fn grant(wish: Wish, draft: &mut Draft<'_>) {
+    match wish {
+        Wish::Say(text) => draft.say(&text),
+        Wish::Cite(cited) => draft.cite(&cited),
+        Wish::Guard(guard) => {
+            draft.trace(None, || guard.trace());
+            draft.say(guard.said());
+        }
+        Wish::Think(text) => draft.trace(None, || steps::rationale(&text)),
+        Wish::Reason(text) => draft.trace(None, || steps::reasoning(&text)),
+        Wish::Ask { collaborator, question } => {
+            for (is_own, trace) in steps::collaboration(&collaborator, &question) {
+                draft.trace(is_own.then_some(&*collaborator), || trace);
+            }
+        }
+        Wish::Step(kinds) => {
+            let traces = kinds.into_iter().flat_map(|kind| (kind.traces)());
+            traces.for_each(|trace| draft.trace(None, || trace));
+        }
+        // These wait for the end of their stage.
+        Wish::Act(_) | Wish::Make(_) | Wish::Fail(_) => {}
+    }
 }
 
 fn hand_over(acts: &[Action], left: Left, draft: &mut Draft<'_>) -> Pending {

@@ -1,9 +1,11 @@
 //! An answer while it is put together.
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::script::{Cut, Part, Pieces};
+use super::citations::Cited;
+use super::pieces::{Cut, Pieces};
+use super::script::Part;
 use super::traces::Tracer;
 
 /// The parts of an answer so far.
@@ -16,8 +18,12 @@ pub(super) struct Draft<'a> {
     parts: Vec<Part>,
     /// Text that is not yet among the parts.
     held: String,
+    /// The citations that go with it.
+    cited: Vec<Value>,
     /// Bytes said so far.
     said: usize,
+    /// Characters said so far.
+    letters: usize,
 }
 
 /// An answer that is put together.
@@ -36,20 +42,45 @@ pub(super) struct Drafted {
 impl<'a> Draft<'a> {
     /// Nothing yet; traces are left out where there is no tracer.
     pub(super) fn new(tracer: Option<&'a Tracer>, is_streamed: bool) -> Self {
-        Self { tracer, is_streamed, parts: Vec::new(), held: String::new(), said: 0 }
+        Self {
+            tracer,
+            is_streamed,
+            parts: Vec::new(),
+            held: String::new(),
+            cited: Vec::new(),
+            said: 0,
+            letters: 0,
+        }
     }
 
     /// Says something, after a space if something was said before.
     pub(super) fn say(&mut self, text: &str) {
-        if text.is_empty() {
-            return;
-        }
-        if self.said > 0 {
+        self.add(text);
+        self.flush_streamed();
+    }
+
+    /// Says a sentence and what it rests on.
+    pub(super) fn cite(&mut self, cited: &Cited) {
+        let letters = self.add(&cited.text);
+        self.cited.push(cited.citation(letters));
+        self.flush_streamed();
+    }
+
+    /// Adds to the text, and tells after how many characters.
+    fn add(&mut self, text: &str) -> usize {
+        if !text.is_empty() && self.said > 0 {
             self.held.push(' ');
             self.said += 1;
+            self.letters += 1;
         }
         self.held.push_str(text);
         self.said += text.len();
+        let before = self.letters;
+        self.letters += text.chars().count();
+        before
+    }
+
+    fn flush_streamed(&mut self) {
         if self.is_streamed {
             self.flush(Cut::Bytes);
         }
@@ -84,7 +115,10 @@ impl<'a> Draft<'a> {
     fn flush(&mut self, cut: Cut) {
         if !self.held.is_empty() {
             let pieces = Pieces::new(std::mem::take(&mut self.held), cut);
-            self.parts.push(Part::Text(pieces, None));
+            let citations = std::mem::take(&mut self.cited);
+            let attribution =
+                (!citations.is_empty()).then(|| json!({"citations": citations}).to_string());
+            self.parts.push(Part::Text(pieces, attribution));
         }
     }
 }

@@ -18,65 +18,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::calls::{Ending, OpenCall, Spent};
 use super::faults::{Break, Fault, Point};
 use super::frames;
+use super::pieces::Pieces;
 use super::traces::{Record, Size, Tracer};
 
-/// Bytes in a piece of a streamed answer.
-const SMALL_PIECE: usize = 12;
-/// Bytes in a piece of an answer that is not streamed; in base64 still below the service's limit
-/// of 1,000,000.
-const WHOLE_PIECE: usize = 700_000;
 /// Between two signs of life of an agent that thinks.
 const THOUGHT_EVERY: Duration = Duration::from_millis(50);
-
-/// How an answer is cut into chunks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cut {
-    /// Not at all, as long as it fits.
-    Whole,
-    /// After each space.
-    Words,
-    /// Every few bytes, and inside each character that has several.
-    Bytes,
-}
-
-/// The pieces of a text.
-#[derive(Debug)]
-pub(super) struct Pieces {
-    rest: Bytes,
-    cut: Cut,
-}
-
-impl Pieces {
-    /// The text, to be cut in this way.
-    pub(super) fn new(text: String, cut: Cut) -> Self {
-        Self { rest: text.into(), cut }
-    }
-
-    fn next_length(&self) -> usize {
-        let rest = &self.rest;
-        match self.cut {
-            Cut::Whole => rest.len().min(WHOLE_PIECE),
-            Cut::Words => memchr::memchr(b' ', rest).map_or(rest.len(), |space| space + 1),
-            Cut::Bytes => {
-                let length = rest.len().min(SMALL_PIECE);
-                let begins_several = |byte: &u8| *byte >= 0xc0;
-                rest[..length].iter().position(begins_several).map_or(length, |at| at + 1)
-            }
-        }
-    }
-}
-
-impl Iterator for Pieces {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let length = self.next_length();
-        Some(self.rest.split_to(length))
-    }
-}
 
 /// How fast an answer comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -248,7 +194,7 @@ fn steps(part: Part) -> Box<dyn Iterator<Item = Step> + Send> {
         }
         Part::Text(mut pieces, Some(attribution)) => Box::new(std::iter::from_fn(move || {
             let piece = pieces.next()?;
-            Some(answer(match pieces.rest.is_empty() {
+            Some(answer(match pieces.is_empty() {
                 true => frames::attributed_chunk(&piece, &attribution),
                 false => frames::chunk(&piece),
             }))
@@ -394,10 +340,7 @@ impl fmt::Debug for AnswerBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn cut(text: &str, cut: Cut) -> Vec<Vec<u8>> {
-        Pieces::new(text.to_owned(), cut).map(|piece| piece.to_vec()).collect()
-    }
+    use crate::emulator::pieces::Cut;
 
     fn acts(fault: Option<Fault>) -> Vec<String> {
         let pieces = Pieces::new("1 2 3 ".to_owned(), Cut::Words);
@@ -416,28 +359,6 @@ mod tests {
                 Act::End(ending) => format!("end {ending:?}"),
             })
             .collect()
-    }
-
-    #[test]
-    fn words_keep_the_space_after_them() {
-        assert_eq!(cut("1 2 three", Cut::Words), [&b"1 "[..], b"2 ", b"three"]);
-        assert!(cut("", Cut::Words).is_empty());
-    }
-
-    #[test]
-    fn characters_of_several_bytes_straddle_two_pieces() {
-        let text = "Grüße, 日本 \u{1f600} and plain letters";
-        let pieces = cut(text, Cut::Bytes);
-        assert_eq!(pieces.concat(), text.as_bytes());
-        let halves = pieces.iter().filter(|piece| std::str::from_utf8(piece).is_err());
-        assert!(halves.count() >= 5);
-        assert!(cut("plain letters only, twelve each", Cut::Bytes).iter().all(|p| p.len() <= 12));
-    }
-
-    #[test]
-    fn a_whole_answer_is_one_piece_until_it_is_too_large() {
-        assert_eq!(cut("some words", Cut::Whole).len(), 1);
-        assert_eq!(cut(&"x".repeat(WHOLE_PIECE + 1), Cut::Whole).len(), 2);
     }
 
     #[test]

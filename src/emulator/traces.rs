@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::actions::agent_id;
 use super::calls::Spent;
 use super::frames;
 use super::sessions::SessionKey;
@@ -19,6 +20,9 @@ const INSTRUCTION_TOKENS: usize = 120;
 const TURN_TOKENS: usize = 20;
 /// Tokens that the plan of an answer would take.
 const PLAN_TOKENS: usize = 24;
+
+/// The alias of every collaborator.
+const COLLABORATOR_ALIAS: &str = "LIVE";
 
 /// Writes the trace events of one call.
 #[derive(Debug)]
@@ -103,6 +107,8 @@ impl Tracer {
         });
         if let Some(name) = collaborator {
             part["collaboratorName"] = name.into();
+            part["agentId"] = agent_id(name).into();
+            part["agentAliasId"] = COLLABORATOR_ALIAS.into();
         }
         Record { frame: frames::event("trace", part.to_string()), spent }
     }

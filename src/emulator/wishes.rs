@@ -5,7 +5,12 @@
 //! it is done, and one that cannot be read is answered with the reason. `docs/emulator.md` has
 //! the table of phrases.
 
-use super::actions::Action;
+use super::actions::{self, Action};
+use super::citations::Cited;
+use super::files_out::MadeFile;
+use super::guardrail::Guard;
+use super::steps;
+use super::words;
 
 /// The longest message with phrases, in bytes: what is left of it is kept while results are
 /// waited for.
@@ -14,6 +19,8 @@ const MAX_MESSAGE: usize = 64 << 10;
 const MAX_STAGES: usize = 10;
 /// Most actions in one hand-over, by the service's model.
 const MAX_ACTIONS: usize = 5;
+/// Most files in one answer, by the service's model.
+const MAX_FILES: usize = 5;
 /// The longest name of an exception.
 const MAX_EXCEPTION: usize = 64;
 
@@ -24,6 +31,25 @@ pub(super) enum Wish {
     Say(String),
     /// To hand this action over, together with the others of the stage.
     Act(Action),
+    /// To say a sentence and what it rests on.
+    Cite(Cited),
+    /// To make this file.
+    Make(MadeFile),
+    /// To let a guardrail do this.
+    Guard(Guard),
+    /// To say this to itself.
+    Think(String),
+    /// To let the model reason so; nobody may read it when it is empty.
+    Reason(String),
+    /// To ask a collaborator.
+    Ask {
+        /// The collaborator's name.
+        collaborator: String,
+        /// What it is asked.
+        question: String,
+    },
+    /// To be seen doing these steps.
+    Step(Vec<&'static steps::Kind>),
     /// To end with this exception.
     Fail(String),
 }
@@ -58,6 +84,13 @@ const PHRASES: &[(&str, Reader)] = &[
     ("say", |rest| Ok(Wish::Say(rest.to_owned()))),
     ("call", |rest| Action::function(rest).map(Wish::Act)),
     ("api", |rest| Action::api(rest).map(Wish::Act)),
+    ("cite", |rest| Cited::read(rest).map(Wish::Cite)),
+    ("file", |rest| MadeFile::read(rest).map(Wish::Make)),
+    ("guardrail", |rest| Guard::read(rest).map(Wish::Guard)),
+    ("think", |rest| Ok(Wish::Think(rest.to_owned()))),
+    ("reason", |rest| Ok(Wish::Reason(rest.to_owned()))),
+    ("ask", collaborator),
+    ("trace", |rest| steps::kinds(rest).map(Wish::Step)),
     ("fail", exception),
 ];
 
@@ -75,7 +108,7 @@ pub(super) fn stages(message: &str) -> Option<Result<Vec<Stage>, String>> {
 fn read(message: &str) -> Result<Vec<Stage>, String> {
     let mut done = Vec::new();
     let mut stage = Stage::default();
-    for clause in super::words::clauses(message) {
+    for clause in words::clauses(message) {
         let clause = clause.trim();
         let is_rest = |rest: &&str| rest.is_empty() || rest.starts_with(char::is_whitespace);
         let after_then = clause.strip_prefix("then").filter(is_rest);
@@ -101,10 +134,13 @@ fn read(message: &str) -> Result<Vec<Stage>, String> {
 }
 
 fn check(stage: &Stage) -> Result<(), String> {
-    match stage.actions() {
-        ..=MAX_ACTIONS => Ok(()),
-        _ => Err(format!("at most {MAX_ACTIONS} calls are handed over at once")),
+    if stage.actions() > MAX_ACTIONS {
+        return Err(format!("at most {MAX_ACTIONS} calls are handed over at once"));
     }
+    if stage.count(|wish| matches!(wish, Wish::Make(_))) > MAX_FILES {
+        return Err(format!("at most {MAX_FILES} files come with an answer"));
+    }
+    Ok(())
 }
 
 /// The phrase that a text begins with, and what follows it.
@@ -119,6 +155,15 @@ fn unknown(clause: &str) -> String {
     let known: Vec<_> = PHRASES.iter().map(|(word, _)| *word).collect();
     let begin: String = clause.chars().take(40).collect();
     format!("{begin:?} begins with none of {}", known.join(", "))
+}
+
+fn collaborator(rest: &str) -> Result<Wish, String> {
+    let (name, question) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    if !actions::is_name(name) {
+        return Err("a collaborator is named by letters, digits, _ and -".to_owned());
+    }
+    let (collaborator, question) = (name.to_owned(), question.trim().to_owned());
+    Ok(Wish::Ask { collaborator, question })
 }
 
 fn exception(name: &str) -> Result<Wish, String> {
@@ -164,6 +209,9 @@ mod tests {
             ("say: hello; dance: tango", "\"dance: tango\" begins with none of say, call"),
             ("fail: no such thing", "letters and digits"),
             (&six, "at most 5 calls"),
+            (&"file: a;".repeat(6), "at most 5 files"),
+            ("ask: né what?", "a collaborator is named"),
+            ("trace: pre nothing", "one of pre, post"),
             (&eleven, "at most 10 stages"),
             (&format!("say: {}", "x".repeat(MAX_MESSAGE)), "65536 bytes"),
         ] {

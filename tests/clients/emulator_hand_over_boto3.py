@@ -115,23 +115,5 @@ def test_response_states(agents, session):
     assert text_of(again) == "a did not work, so I try it otherwise: down"
 
 
-@pytest.mark.parametrize(
-    ("phrases", "before"),
-    [
-        ("fail: throttlingException", []),
-        ("say: a; fail: throttlingException", ["chunk"]),
-        ("call: a; fail: throttlingException", ["returnControl"]),
-    ],
-)
-def test_exceptions_at_each_position(agents, session, phrases, before):
-    heard = []
-    with pytest.raises(EventStreamError):
-        for event in agents.invoke_agent(
-            agentId="ABCDEF1234", agentAliasId="TSTALIASID", sessionId=session, inputText=phrases
-        )["completion"]:
-            heard.extend(event)
-    assert heard == before
-
-
 def test_a_phrase_that_cannot_be_read_is_answered_with_the_reason(agents, session):
     assert say(agents, session, "call: a; dance: b").startswith("I cannot follow this: ")

@@ -5,8 +5,7 @@ use aws_sdk_bedrockagentruntime::types::builders::FunctionResultBuilder;
 use aws_sdk_bedrockagentruntime::types::error::ResponseStreamError;
 use aws_sdk_bedrockagentruntime::types::{
     ActionInvocationType, ApiResult, ConfirmationState, ContentBody, FunctionInvocationInput,
-    FunctionResult, InvocationInputMember, InvocationResultMember, ResponseState,
-    ReturnControlPayload, SessionState,
+    FunctionResult, InvocationResultMember, ResponseState, ReturnControlPayload, SessionState,
 };
 
 use crate::harness::{Heard, Running, hear, start, streamed};
@@ -71,11 +70,8 @@ impl Running {
 }
 
 fn functions(control: &ReturnControlPayload) -> Vec<&FunctionInvocationInput> {
-    let function = |input| match input {
-        &InvocationInputMember::FunctionInvocationInput(ref input) => input,
-        other => panic!("not a function: {other:?}"),
-    };
-    control.invocation_inputs().iter().map(function).collect()
+    let inputs = control.invocation_inputs().iter();
+    inputs.map(|input| input.as_function_invocation_input().unwrap()).collect()
 }
 
 #[tokio::test]
@@ -130,9 +126,7 @@ async fn an_operation_of_an_api_is_handed_over_with_its_body() {
     let script = "api: POST /orders/{orderId}/notes orderId:string=42 body note='call back' \
                   urgent=true @group=Orders @by=Night-Desk @confirm-run";
     let (_, control) = handed(&emulator, "api", script).await;
-    let InvocationInputMember::ApiInvocationInput(input) = &control.invocation_inputs()[0] else {
-        panic!("not an operation")
-    };
+    let input = control.invocation_inputs()[0].as_api_invocation_input().unwrap();
     assert_eq!((input.http_method(), input.agent_id()), (Some("POST"), Some("NIGHTDESK0")));
     assert_eq!(input.collaborator_name(), Some("Night-Desk"));
     let content = input.request_body().unwrap().content().unwrap();
