@@ -23,6 +23,8 @@ pub mod http;
 
 mod aws;
 mod bedrock_agent;
+pub mod breaker;
+mod pool;
 mod retry;
 mod routes;
 mod template;
@@ -31,7 +33,7 @@ pub use aws::{AwsClients, AwsHealth};
 pub use routes::{Route, Routes};
 
 /// Every kind of backend.
-pub const KINDS: &[Kind] = &[bedrock_agent::KIND];
+pub const KINDS: &[Kind] = &[bedrock_agent::KIND, pool::KIND];
 
 /// A kind of backend: what it is called and how one is made from a model's settings.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +90,11 @@ pub trait Backend: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Whether a turn may be run twice without harm: whether it does nothing but answer.
+    fn is_repeatable(&self) -> bool {
+        false
+    }
+
     /// The key of the agent's long-term memory that a turn is run with.
     fn memory_id(&self, ask: &Ask) -> Option<String> {
         ask.request.memory_id.clone()
@@ -96,6 +103,11 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// The agent and its alias, where there are such.
     fn agent(&self) -> Option<(&str, &str)> {
         None
+    }
+
+    /// The key of the upstream's long-term memory that this turn uses, if it uses one.
+    fn memory_id(&self, ask: &Ask) -> Option<String> {
+        ask.request.memory_id.clone()
     }
 
     /// Reads results that a client sent in the upstream's own spelling: a tool message for each.
@@ -264,23 +276,10 @@ pub fn check(config: &Config) -> Vec<(ModelName, Mistake)> {
             Some(kind) => (kind.check)(model),
             None => vec![unknown_kind(&model.backend)],
         };
-        let found = found.into_iter().chain(wrong_fallbacks(config, model));
+        let found = found.into_iter().chain(pool::wrong_names(config, model));
         mistakes.extend(found.map(|mistake| (model.name.clone(), mistake)));
     }
     mistakes
-}
-
-/// Fallbacks that are no models, or the model itself.
-fn wrong_fallbacks<'a>(config: &'a Config, model: &'a Model) -> impl Iterator<Item = Mistake> + 'a {
-    let is_model = |name: &ModelName| {
-        let is_direct = config.allows_direct() && routes::is_direct(name);
-        is_direct || config.models.iter().any(|other| other.name == *name)
-    };
-    let wrong = move |name: &&ModelName| **name == model.name || !is_model(name);
-    model.fallbacks.iter().filter(wrong).map(|name| Mistake {
-        setting: "fallbacks",
-        message: format!("{:?} is no other model of this configuration", short(name)),
-    })
 }
 
 /// A name short enough to repeat in a message.

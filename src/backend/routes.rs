@@ -8,6 +8,7 @@ use crate::config::Model;
 use crate::metrics::{self, TurnMetrics};
 use crate::turn::{Failure, FailureKind, ModelName};
 
+use super::breaker::{Breaker, Habits};
 use super::{Backend, Deps, KINDS, Kind, Mistake, short};
 
 /// A model and who answers for it.
@@ -27,6 +28,8 @@ pub struct Route {
     pub first_event_timeout: Duration,
     /// Between two events.
     pub stall_timeout: Duration,
+    /// Whether its upstream is worth asking.
+    pub breaker: Arc<Breaker>,
 }
 
 impl Route {
@@ -113,6 +116,21 @@ impl Routes {
         self.direct(name).ok().flatten().map(Arc::new)
     }
 
+    /// Everybody who may answer for a model, in the order in which to ask: the members of a
+    /// pool, then fallbacks, those who are known to fail last. `stays` is the model that
+    /// answered this session before. Not empty.
+    #[must_use]
+    pub fn candidates(&self, route: &Arc<Route>, stays: Option<&ModelName>) -> Vec<Arc<Route>> {
+        if route.model.upstreams.is_empty() && route.model.fallbacks.is_empty() {
+            return vec![Arc::clone(route)];
+        }
+        let mut order = super::pool::candidates(self, route, stays);
+        if order.is_empty() {
+            order.push(Arc::clone(route));
+        }
+        order
+    }
+
     /// The configured model whose agent a direct name means, or whose name stands in an agent's
     /// place: clients of the native stream have nowhere else to put it.
     fn configured_agent(&self, name: &ModelName) -> Option<&Arc<Route>> {
@@ -191,6 +209,10 @@ fn route(model: Model, kind: &'static Kind, is_direct: bool, deps: &Deps) -> Rou
         metrics: deps.metrics.turn(label, kind.name),
         first_event_timeout: model.first_event_timeout.unwrap_or(turn.first_event_timeout),
         stall_timeout: model.stall_timeout.unwrap_or(turn.stall_timeout),
+        breaker: Arc::new(Breaker::new(Habits {
+            failures: turn.breaker_failures.get(),
+            pause: turn.breaker_pause,
+        })),
         model,
     }
 }

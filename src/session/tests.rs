@@ -93,6 +93,7 @@ impl Setting {
             metrics: metrics.turn("fragile", "bedrock-agent"),
             first_event_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(10),
+            breaker: Arc::default(),
         };
         Self { sessions, route: Arc::new(route), go_on }
     }

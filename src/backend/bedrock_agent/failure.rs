@@ -28,12 +28,14 @@ pub(in crate::backend) struct Refused {
     /// Whether the service surely did not begin the turn, so that trying again cannot run it
     /// twice.
     pub(in crate::backend) did_not_start: bool,
+    /// Whether it came within the stream: the service had accepted the request by then.
+    pub(in crate::backend) in_stream: bool,
 }
 
 impl Refused {
     /// A failure of a turn that may have run.
     pub(super) fn started(failure: Failure) -> Self {
-        Self { failure, did_not_start: false }
+        Self { failure, did_not_start: false, in_stream: false }
     }
 }
 
@@ -70,7 +72,7 @@ where
         }
         SdkError::TimeoutError(_) => {
             tracing::warn!(error = %aws_error(error), "the agent could not be reached in time");
-            Refused { failure: unreachable(), did_not_start: false }
+            Refused::started(unreachable())
         }
         SdkError::ResponseError(_) => {
             tracing::warn!(error = %aws_error(error), "the agent's reply was not understood");
@@ -96,7 +98,7 @@ fn of_dispatch(detail: &str, was_timeout: bool) -> Refused {
     }
     // A connection that failed carried no request; one that broke may have.
     let did_not_start = was_timeout || is_connect(detail);
-    Refused { failure: unreachable(), did_not_start }
+    Refused { failure: unreachable(), did_not_start, in_stream: false }
 }
 
 /// A failure within the stream; `is_first` where nothing came before it.
@@ -114,7 +116,8 @@ where
             Refused::started(protocol())
         }
     };
-    Refused { did_not_start: refused.did_not_start && is_first, ..refused }
+    let did_not_start = refused.did_not_start && is_first;
+    Refused { did_not_start, in_stream: true, ..refused }
 }
 
 /// The exception that an error of an operation or of a stream holds.
@@ -145,7 +148,8 @@ fn refused(exception: Exception, aws_message: Option<&str>, detail: &str) -> Ref
             | Exception::ModelNotReady
             | Exception::Other(Some(503))
     );
-    Refused { failure: failure(exception, aws_message.unwrap_or_default()), did_not_start }
+    let failure = failure(exception, aws_message.unwrap_or_default());
+    Refused { failure, did_not_start, in_stream: false }
 }
 
 fn failure(exception: Exception, aws_message: &str) -> Failure {
