@@ -105,11 +105,6 @@ pub trait Backend: Send + Sync + fmt::Debug {
         None
     }
 
-    /// The key of the upstream's long-term memory that this turn uses, if it uses one.
-    fn memory_id(&self, ask: &Ask) -> Option<String> {
-        ask.request.memory_id.clone()
-    }
-
     /// Reads results that a client sent in the upstream's own spelling: a tool message for each.
     ///
     /// # Errors

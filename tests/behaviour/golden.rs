@@ -50,9 +50,11 @@ impl Case {
 
     /// A model that is answered by the recording.
     fn model(&self, recorded: &Recorded) -> String {
+        // The agent stream shows raw traces wherever it may.
+        let traces = self.options["traces"] == true;
         format!(
             "[[models]]\nname = \"{}\"\nbackend = \"bedrock-agent\"\nagent_id = \"{AGENT}\"\n\
-             expose_traces = true\n{}\n",
+             expose_traces = {traces}\n{}\n",
             self.name,
             recorded.settings()
         )
