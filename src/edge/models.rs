@@ -27,9 +27,9 @@ impl Edge {
     pub(super) fn model(&self, incoming: &Incoming) -> Result<Response, Failure> {
         let caller = self.gate.identify(&incoming.headers)?;
         let asked = incoming.captured.as_deref().unwrap_or_default();
-        let name: ModelName = asked.parse().map_err(|_| no_such_model())?;
-        let route = self.routes.exactly(&name).ok_or_else(no_such_model)?;
-        caller.may_use(&name).map_err(|_| no_such_model())?;
+        let name: ModelName = asked.parse().map_err(|_| unknown())?;
+        let route = self.routes.exactly(&name).ok_or_else(unknown)?;
+        caller.may_use(&name).map_err(|_| unknown())?;
         Ok(reply::json(StatusCode::OK, &self.written(&name, &route)))
     }
 
@@ -44,7 +44,7 @@ impl Edge {
 }
 
 /// What a client is told who names a model that is not there.
-pub(super) fn no_such_model() -> Failure {
+pub(super) fn unknown() -> Failure {
     Failure::new(
         FailureKind::ModelNotFound,
         "this model does not exist; GET /v1/models lists those that do",

@@ -12,7 +12,7 @@ use crate::session::Snapshot;
 use crate::turn::{Failure, FailureKind, Message, ModelName, Part, Pending, SessionKey};
 use crate::wire::openai_chat::parse_event_id;
 
-use super::models::{epoch_seconds, no_such_model};
+use super::models::{self, epoch_seconds};
 use super::request::{Incoming, read_body};
 use super::{CHAT, Edge, reply};
 
@@ -113,7 +113,7 @@ impl Edge {
         let name = destination.model.parse::<ModelName>();
         let name = name.map_err(|error| Failure::bad_field("model", error.to_string()))?;
         // The default model is for those that name none; a move names one.
-        let route = self.routes.exactly(&name).ok_or_else(no_such_model)?;
+        let route = self.routes.exactly(&name).ok_or_else(models::unknown)?;
         caller.may_use(&route.model.name)?;
         let snapshot = self.sessions.move_to(&key, route).await?;
         Ok(reply::json(StatusCode::OK, &whole(&snapshot)))
