@@ -26,7 +26,9 @@ async fn errors_have_the_services_form() {
         (TEXT_PATH, Some(SIGNED), "{}", 400, "ValidationException"),
         (&bad_path, Some(SIGNED), text, 400, "ValidationException"),
         (&missing, Some(SIGNED), text, 404, "ResourceNotFoundException"),
-        ("/agents/x", Some(SIGNED), text, 404, "UnknownOperationException"),
+        ("/agents/x/y", Some(SIGNED), text, 404, "UnknownOperationException"),
+        ("/agents/x", Some(SIGNED), text, 400, "ValidationException"),
+        ("/agents/xy", Some(SIGNED), text, 400, "ValidationException"),
     ] {
         let (head, body) = emulator.request(Method::POST, path, signed, body).await;
         assert_eq!(head.status().as_u16(), status, "{path}");
