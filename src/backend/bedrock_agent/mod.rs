@@ -31,7 +31,7 @@ pub(super) mod failure;
 pub(super) mod return_control;
 pub(super) mod tap;
 mod trace;
-mod utf8;
+pub(super) mod utf8;
 
 const NAME: &str = "bedrock-agent";
 /// The alias that stands for an agent's working draft.
