@@ -21,6 +21,7 @@ use crate::turn::{
 
 pub mod http;
 
+mod agentcore;
 mod aws;
 mod bedrock_agent;
 mod retry;
@@ -31,7 +32,7 @@ pub use aws::{AwsClients, AwsHealth};
 pub use routes::{Route, Routes};
 
 /// Every kind of backend.
-pub const KINDS: &[Kind] = &[bedrock_agent::KIND];
+pub const KINDS: &[Kind] = &[bedrock_agent::KIND, agentcore::KIND];
 
 /// A kind of backend: what it is called and how one is made from a model's settings.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +104,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
             "this model takes results as tool messages only",
         )
         .at("return_control_results"))
+    }
+
+    /// Whether the upstream session is gone once an answer's future was dropped before it
+    /// returned: the session must not be spoken to again, and the next turn begins another.
+    fn forgets_when_cut(&self) -> bool {
+        false
     }
 
     /// Tells the upstream that a session is over.
