@@ -91,7 +91,8 @@ async fn accept(
     Ok(plan)
 }
 
-fn authorise(headers: &HeaderMap) -> Result<(), Refusal> {
+/// Checks that a request is signed, by somebody who may ask.
+pub(super) fn authorise(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(authorization) = headers.get(AUTHORIZATION) else { return Err(Refusal::unsigned()) };
     let is_denied = authorization.to_str().is_ok_and(|text| text.contains(DENIED_ACCESS_KEY));
     if is_denied { Err(Refusal::denied()) } else { Ok(()) }

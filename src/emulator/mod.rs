@@ -1,8 +1,9 @@
 //! The built-in server that speaks the real AWS wire, for `demo`, for tests, and for users who
 //! develop without an AWS account.
 //!
-//! It serves `InvokeAgent` of `bedrock-agent-runtime` and `GetCallerIdentity` of STS, so that one
-//! `AWS_ENDPOINT_URL` does for everything. Requests must carry an `Authorization` header, but no
+//! It serves `InvokeAgent` of `bedrock-agent-runtime`, runtimes and harnesses of
+//! [AgentCore](agentcore), and `GetCallerIdentity` of STS, so that one `AWS_ENDPOINT_URL` does
+//! for everything. Requests must carry an `Authorization` header, but no
 //! signature is checked; the access key `AKIADENIED` may do nothing. Agents whose id begins with
 //! `MISSING` do not exist; for all others one demo agent answers, a banking assistant that
 //! remembers names and amounts. Some phrases are there for tests:
@@ -79,6 +80,7 @@ use tracing::{debug, warn};
 
 use crate::config;
 
+mod agentcore;
 mod behaviour;
 mod calls;
 mod demo_agent;
@@ -140,6 +142,7 @@ pub struct Emulator {
 struct Emulated {
     sessions: Arc<sessions::Sessions>,
     calls: Arc<calls::Calls>,
+    agentcore: agentcore::Log,
     behaviour: behaviour::Behaviour,
     account: String,
 }
@@ -166,6 +169,7 @@ pub async fn bind(config: &config::Emulator) -> Result<Emulator, BindError> {
         emulated: Arc::new(Emulated {
             sessions: Arc::new(sessions::Sessions::new(config.idle_session_ttl)),
             calls: Arc::default(),
+            agentcore: agentcore::Log::default(),
             behaviour,
             account: config.account.clone(),
         }),

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::refusal::Refusal;
 use super::script::AnswerBody;
 use super::sessions::SessionKey;
-use super::{Emulated, calls, invoke_agent, sts};
+use super::{Emulated, agentcore, calls, invoke_agent, sts};
 
 /// The body of a reply: whole, or an answer in the making.
 pub(super) type Reply = Either<Full<Bytes>, AnswerBody>;
@@ -31,6 +31,8 @@ struct State {
     sessions_total: usize,
     /// The latest used first, and not all when they are many.
     sessions: Vec<Value>,
+    /// What was asked of AgentCore, and which of its sessions were stopped.
+    agentcore: Value,
 }
 
 /// Answers one request.
@@ -42,6 +44,9 @@ pub(super) async fn answer(
         (&Method::POST, "/") => sts::answer(&emulated, request).await,
         (&Method::GET, "/_emulator/state") => state(&emulated),
         (&Method::POST, "/_emulator/reset") => reset(&emulated),
+        (&Method::POST, path) if let Some(operation) = agentcore::operation(path) => {
+            return Ok(agentcore::answer(&emulated, operation, request).await);
+        }
         (&Method::POST, path) => match invoked_session(path) {
             Some(key) => return Ok(invoke_agent::invoke(&emulated, key, request).await),
             None => Refusal::unknown_operation().response(request_id()),
@@ -102,6 +107,7 @@ fn state(emulated: &Emulated) -> Response<Full<Bytes>> {
         max_concurrent_per_session: emulated.sessions.peak(),
         sessions_total,
         sessions,
+        agentcore: emulated.agentcore.shown(),
     };
     json_reply(&json!(shown))
 }
@@ -109,6 +115,7 @@ fn state(emulated: &Emulated) -> Response<Full<Bytes>> {
 fn reset(emulated: &Emulated) -> Response<Full<Bytes>> {
     emulated.sessions.reset();
     emulated.calls.reset();
+    emulated.agentcore.reset();
     json_reply(&json!({}))
 }
 

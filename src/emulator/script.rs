@@ -174,6 +174,58 @@ pub(super) fn script(plan: Plan) -> Script {
     }
 }
 
+/// Lays down frames that are ready, at this pace. Faults that break an answer do so after as
+/// many frames as they say; `exception` makes the frame of an exception by its name.
+pub(super) fn frames(
+    frames: Vec<Bytes>,
+    pace: Pace,
+    fault: Option<&Fault>,
+    exception: impl Fn(&str) -> Bytes,
+) -> Script {
+    let thinking = match fault {
+        Some(Fault::Thinking(length)) => *length,
+        _ => Duration::ZERO,
+    };
+    let mut steps: Vec<_> = (0..)
+        .zip(frames)
+        .map(|(place, frame)| Step {
+            after: if place == 0 { pace.first + thinking } else { pace.between },
+            act: Act::Send(frame),
+        })
+        .collect();
+    let end = match fault {
+        Some(Fault::SilentBody) => {
+            return Box::new(std::iter::once(Step::now(Act::Silence)));
+        }
+        Some(Fault::Break { after, with }) => {
+            let next = steps.get(*after).map(|step| match &step.act {
+                Act::Send(frame) => frame.clone(),
+                _ => Bytes::new(),
+            });
+            steps.truncate(*after);
+            let next = next.unwrap_or_else(|| Bytes::from_static(b"never finished"));
+            let act = match with {
+                Break::Silence => Act::Silence,
+                Break::Cut => Act::Sever(next),
+                Break::Garbage | Break::ErrorFrame => Act::Send(frames::corrupted(&next)),
+                Break::Exception(name) => Act::Send(exception(name)),
+            };
+            steps.push(Step { after: pace.between, act });
+            Ending::Fault
+        }
+        Some(Fault::Empty) => {
+            steps.clear();
+            Ending::Ok
+        }
+        _ => Ending::Ok,
+    };
+    let script = steps.into_iter().chain([Step::now(Act::End(end))]);
+    match fault {
+        Some(Fault::Slow) => Box::new(script.map(Step::dripping)),
+        _ => Box::new(script),
+    }
+}
+
 fn send(frame: Bytes) -> Step {
     Step::now(Act::Send(frame))
 }
