@@ -215,6 +215,7 @@ fn failure(exception: Exception, aws_message: &str) -> Failure {
         Exception::InternalServer => unavailable(),
         Exception::Other(Some(401 | 403)) => denied(aws_message),
         Exception::Other(Some(404)) => failure(Exception::ResourceNotFound, aws_message),
+        Exception::Other(Some(409)) => failure(Exception::RetryableConflict, aws_message),
         Exception::Other(Some(429)) => failure(Exception::Throttling, aws_message),
         Exception::Other(Some(status)) if status >= 500 => unavailable(),
         Exception::Other(Some(_)) => failure(Exception::Validation, aws_message),

@@ -3,6 +3,9 @@
 //! As on AWS, a call of an inline function ends the answer, and what the session keeps is
 //! without it: results must come together with the tool uses that they answer, in the message
 //! before. Results as JSON blocks fail in the stream, as callers of the service have found.
+//!
+//! A harness has one inline function of its own, `lookup`; tools that a call brings stand in its
+//! place.
 
 use std::collections::HashSet;
 
@@ -21,6 +24,8 @@ use super::runtime::tokens;
 use super::wish::{Wanted, Wish, wanted};
 use super::{Begun, Call, Emulated, check_session, refused};
 
+/// The inline function that a harness has of its own.
+const OWN_FUNCTION: &str = "lookup";
 const CONTENT_TYPE: &str = "application/vnd.amazon.eventstream";
 
 /// A request body.
@@ -193,10 +198,11 @@ fn plan(
         return plan;
     }
     let calls = wanted(wish.text, "call:");
-    let is_offered = |call: &Wanted| {
-        asked.tools.iter().any(|tool| {
+    let is_offered = |call: &Wanted| match &asked.tools[..] {
+        [] => call.name == OWN_FUNCTION,
+        tools => tools.iter().any(|tool| {
             tool.r#type == "inline_function" && tool.name.as_deref() == Some(&*call.name)
-        })
+        }),
     };
     let (offered, others): (Vec<_>, Vec<_>) = calls.into_iter().partition(is_offered);
     let runs: Vec<_> = others.into_iter().chain(wanted(wish.text, "run:")).collect();
