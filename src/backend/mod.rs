@@ -24,15 +24,19 @@ pub mod http;
 mod agentcore;
 mod aws;
 mod bedrock_agent;
+pub mod breaker;
+mod discovery;
+mod pool;
 mod retry;
 mod routes;
 mod template;
 
 pub use aws::{AwsClients, AwsHealth};
+pub use discovery::{Discovery, FoundAgent};
 pub use routes::{Route, Routes};
 
 /// Every kind of backend.
-pub const KINDS: &[Kind] = &[bedrock_agent::KIND, agentcore::KIND];
+pub const KINDS: &[Kind] = &[bedrock_agent::KIND, agentcore::KIND, pool::KIND];
 
 /// A kind of backend: what it is called and how one is made from a model's settings.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +67,8 @@ pub struct Mistake {
 pub struct Deps {
     /// Warm clients, one a region and endpoint.
     pub aws: Arc<AwsClients>,
+    /// What is known of agents beyond the configuration.
+    pub discovery: Arc<Discovery>,
     /// Where upstream calls are counted.
     pub metrics: Arc<Metrics>,
     /// The knobs.
@@ -82,6 +88,22 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// How long the upstream remembers a session without a turn; `None` when it keeps nothing
     /// and wants the history each time.
     fn remembers(&self) -> Option<Duration>;
+
+    /// Whether an upstream session is over once an answer in it was cut: then the next turn
+    /// opens another, seeded with the transcript.
+    fn forgets_when_cut(&self) -> bool {
+        false
+    }
+
+    /// Whether a turn may be run twice without harm: whether it does nothing but answer.
+    fn is_repeatable(&self) -> bool {
+        false
+    }
+
+    /// The key of the agent's long-term memory that a turn is run with.
+    fn memory_id(&self, ask: &Ask) -> Option<String> {
+        ask.request.memory_id.clone()
+    }
 
     /// The agent and its alias, where there are such.
     fn agent(&self) -> Option<(&str, &str)> {
@@ -106,12 +128,6 @@ pub trait Backend: Send + Sync + fmt::Debug {
         .at("return_control_results"))
     }
 
-    /// Whether the upstream session is gone once an answer's future was dropped before it
-    /// returned: the session must not be spoken to again, and the next turn begins another.
-    fn forgets_when_cut(&self) -> bool {
-        false
-    }
-
     /// Tells the upstream that a session is over.
     fn end(&self, farewell: Farewell) -> BoxFuture<'static, Result<(), Failure>>;
 }
@@ -133,6 +149,22 @@ pub struct Ask {
     pub pending: Option<Pending>,
     /// The request's other wishes; its `messages` are not to be used.
     pub request: Arc<TurnRequest>,
+}
+
+impl Ask {
+    /// Everything that is told upstream, as one text: to count its tokens.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let results = self.pending.iter().flat_map(|pending| &pending.calls);
+        let results = results.filter_map(|call| call.result.as_deref());
+        let history = self.history.iter().map(AsRef::as_ref);
+        for message in history.chain(results).chain(&self.input) {
+            text.push_str(&message.plain_text());
+            text.push('\n');
+        }
+        text
+    }
 }
 
 /// A session that is over, for its upstream.
@@ -244,9 +276,16 @@ pub fn check(config: &Config) -> Vec<(ModelName, Mistake)> {
             Some(kind) => (kind.check)(model),
             None => vec![unknown_kind(&model.backend)],
         };
-        mistakes.extend(found.into_iter().map(|mistake| (model.name.clone(), mistake)));
+        let found = found.into_iter().chain(pool::wrong_names(config, model));
+        mistakes.extend(found.map(|mistake| (model.name.clone(), mistake)));
     }
     mistakes
+}
+
+/// A name short enough to repeat in a message.
+fn short(name: &ModelName) -> &str {
+    let text = name.as_str();
+    text.get(..100).unwrap_or(text)
 }
 
 fn kind(name: &str) -> Option<&'static Kind> {

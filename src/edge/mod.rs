@@ -54,7 +54,7 @@ pub struct Edge {
     /// Who may ask.
     pub gate: Gate,
     /// Which model leads where.
-    pub routes: Routes,
+    pub routes: Arc<Routes>,
     /// The conversations.
     pub sessions: Sessions,
     /// What operators see.

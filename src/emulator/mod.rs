@@ -2,8 +2,10 @@
 //! develop without an AWS account.
 //!
 //! It serves `InvokeAgent` of `bedrock-agent-runtime`, runtimes and harnesses of
-//! [AgentCore](agentcore), and `GetCallerIdentity` of STS, so that one `AWS_ENDPOINT_URL` does
-//! for everything. Requests must carry an `Authorization` header, but no
+//! [AgentCore](agentcore), what can be read of `bedrock-agent` (`ListAgents`, `GetAgent`,
+//! `ListAgentAliases`, `ListAgentActionGroups`, `GetAgentActionGroup`) and `GetCallerIdentity` of
+//! STS, so that one `AWS_ENDPOINT_URL` does for everything. Requests must carry an
+//! `Authorization` header, but no
 //! signature is checked; the access key `AKIADENIED` may do nothing. Agents whose id begins with
 //! `MISSING` do not exist; for all others one demo agent answers, a banking assistant that
 //! remembers names and amounts. Some phrases are there for tests:
@@ -58,10 +60,19 @@
 //! | `thinking:MS` | a trace every 50 ms for MS before the first chunk; silence if traces were not asked for |
 //!
 //! An answer with fewer chunks than N breaks after its last one. A fault that is none of these is
-//! an error: at start in the configuration, a `ValidationException` in an attribute.
+//! an error: at start in the configuration, a `ValidationException` in an attribute. The control
+//! plane's answers are documents: there the faults that refuse count (of `:N`, all its calls
+//! together), `stall-headers` and `stall`, which are the same, and `thinking:MS`, a late answer.
+//!
+//! # The control plane
+//! It lists four agents, of which one is not prepared, each with the aliases `LIVEALIAS1`,
+//! `PAUSEDALI1`, which takes no turns, and `TSTALIASID`. Other agents can be asked all the same.
+//! `POST /_emulator/control-plane` changes it for tests, as `{"agents": 250, "fault": "throttle:2",
+//! "operation": "ListAgents", "idle_session_ttl_seconds": 60}`, each member optional.
 //!
 //! # What it saw
-//! `GET /_emulator/state` tells the calls, how they ended, and the sessions, as JSON;
+//! `GET /_emulator/state` tells the calls, how they ended, the sessions, and how often the control
+//! plane was asked, as JSON;
 //! `POST /_emulator/reset` forgets all that.
 
 use std::io;
@@ -83,9 +94,11 @@ use crate::config;
 mod agentcore;
 mod behaviour;
 mod calls;
+mod control_plane;
 mod demo_agent;
 mod facts;
 mod faults;
+mod fleet;
 mod frames;
 mod invoke_agent;
 mod refusal;
@@ -143,6 +156,7 @@ struct Emulated {
     sessions: Arc<sessions::Sessions>,
     calls: Arc<calls::Calls>,
     agentcore: agentcore::Log,
+    fleet: control_plane::Fleet,
     behaviour: behaviour::Behaviour,
     account: String,
 }
@@ -170,6 +184,7 @@ pub async fn bind(config: &config::Emulator) -> Result<Emulator, BindError> {
             sessions: Arc::new(sessions::Sessions::new(config.idle_session_ttl)),
             calls: Arc::default(),
             agentcore: agentcore::Log::default(),
+            fleet: control_plane::Fleet::new(&config.account, config.idle_session_ttl),
             behaviour,
             account: config.account.clone(),
         }),

@@ -61,6 +61,7 @@ pub(super) struct TurnFamilies {
     pub(super) seconds: HistogramVec,
     pub(super) queue_wait_seconds: HistogramVec,
     pub(super) in_flight: IntGaugeVec,
+    pub(super) breaker_open: IntGaugeVec,
     pub(super) tokens: IntCounterVec,
 }
 
@@ -103,6 +104,11 @@ impl TurnFamilies {
                 &["model"],
                 SECONDS,
             ),
+            breaker_open: shelf.gauges(
+                "breaker_open",
+                "Whether the model is passed over, since its upstream failed again and again.",
+                &["model"],
+            ),
             in_flight: shelf.gauges("turns_in_flight", "Turns running now.", &["backend"]),
             tokens: shelf.counters(
                 "tokens_total",
@@ -122,6 +128,7 @@ pub(super) struct SessionFamilies {
     pub(super) revived: IntCounter,
     pub(super) rehydrated: IntCounter,
     pub(super) forked: IntCounter,
+    pub(super) tool_calls_pending: IntGauge,
     pub(super) turns_queued: IntGauge,
     pub(super) turns_detached: IntGauge,
     pub(super) turns_interrupted: IntCounterVec,
@@ -137,6 +144,10 @@ impl SessionFamilies {
                 "sessions_ended_total",
                 "Conversations that are no more, by why.",
                 &["reason"],
+            ),
+            tool_calls_pending: shelf.gauge(
+                "tool_calls_pending",
+                "Tool calls that sessions in memory wait for the results of.",
             ),
             revived: shelf
                 .counter("sessions_revived_total", "Sessions brought back from the store."),

@@ -237,6 +237,12 @@ impl Metrics {
         Presence::of(&self.sessions.resident)
     }
 
+    /// So many tool calls wait for their results in a session that an actor holds.
+    pub fn tool_calls_pending(&self, calls: usize) -> Presence {
+        let calls = i64::try_from(calls).unwrap_or(i64::MAX);
+        Presence::several(&self.sessions.tool_calls_pending, calls)
+    }
+
     /// A turn waits in its session.
     pub fn turn_queued(&self) -> Presence {
         Presence::of(&self.sessions.turns_queued)
@@ -300,18 +306,22 @@ impl std::fmt::Debug for Metrics {
 /// Something that is there: its gauge counts it until this is dropped.
 #[derive(Debug)]
 #[must_use = "the gauge goes down when this is dropped"]
-pub struct Presence(IntGauge);
+pub struct Presence(IntGauge, i64);
 
 impl Presence {
     fn of(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
+        Self::several(gauge, 1)
+    }
+
+    fn several(gauge: &IntGauge, number: i64) -> Self {
+        gauge.add(number);
+        Self(gauge.clone(), number)
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.0.dec();
+        self.0.sub(self.1);
     }
 }
 

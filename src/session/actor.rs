@@ -50,6 +50,11 @@ pub(super) enum SessionMsg {
         /// Which of the actor's turns it was.
         serial: u64,
     },
+    /// From a timer of an attempt: it takes long.
+    Hedge {
+        /// Which of the actor's attempts it was.
+        serial: u64,
+    },
     /// From the turn log: nobody follows this turn any more.
     Abandoned(TurnId),
     /// From a timer: a turn has waited in the queue as long as it may.
@@ -61,6 +66,8 @@ pub(super) enum SessionMsg {
     /// From [`Sessions`](super::Sessions): the session is over; answered once it is forgotten,
     /// with `false` when it is to make room and is busy.
     End(EndReason, oneshot::Sender<bool>),
+    /// From [`Sessions`](super::Sessions): further turns go to this model.
+    Move(ModelName, oneshot::Sender<Snapshot>),
     /// From the supervisor's sweep: you have been idle for long.
     Retire,
     /// From [`Sessions`](super::Sessions) at the end of the grace: fail what runs.
@@ -175,11 +182,13 @@ impl Actor for SessionActor {
             SessionMsg::Saved(result) => state.saved(result),
             SessionMsg::Pumped(pumped) => state.pumped(*pumped),
             SessionMsg::PumpGone { serial } => state.pump_gone(serial),
+            SessionMsg::Hedge { serial } => state.hedge(serial),
             SessionMsg::Abandoned(turn) => state.abandoned(&turn),
             SessionMsg::WaitedTooLong(turn) => state.waited_too_long(&turn),
             SessionMsg::Interrupt(order) => state.interrupt(*order),
             SessionMsg::Read(reply) => state.read(reply),
             SessionMsg::End(reason, reply) => state.end(reason, reply),
+            SessionMsg::Move(to, reply) => state.move_to(to, reply),
             SessionMsg::Retire => state.retire(),
             SessionMsg::Shutdown => state.shutdown(),
         }

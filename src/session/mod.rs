@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
-use crate::backend::Route;
+use crate::backend::{Route, Routes};
 use crate::config::Config;
 use crate::metrics::{EndReason, InterruptReason, Limit, Metrics};
 use crate::store::SessionStore;
@@ -31,8 +31,10 @@ use crate::turn::{
 };
 
 mod actor;
+mod attempt;
 mod conversation;
 mod directory;
+mod farewell;
 mod identity;
 mod phase;
 mod pump;
@@ -49,6 +51,7 @@ pub use actor::{Hold, Snapshot};
 pub use turn_log::{Origin, Timing, TurnMeta, TurnReader};
 
 use actor::{Beginning, Birth, Call, Interrupt, SessionActor, SessionMsg, Submit};
+use conversation::drop_restated;
 use directory::Directory;
 use identity::{Found, Heads, Transcript};
 use resume::Turns;
@@ -114,12 +117,14 @@ impl Sessions {
         config: Arc<Config>,
         metrics: Arc<Metrics>,
         store: Arc<dyn SessionStore>,
+        routes: Arc<Routes>,
     ) -> Result<Self, SpawnErr> {
         let turn = &config.turn;
         let in_flight = Arc::new(Semaphore::new(turn.max_in_flight));
         let env = Arc::new(Env {
             metrics,
             store,
+            routes,
             directory: Arc::new(Directory::new()),
             heads: Heads::default(),
             turns: Turns::new(turn.resume, turn.resume_bytes),
@@ -135,11 +140,12 @@ impl Sessions {
     ///
     /// # Errors
     /// `Draining`, `Overloaded`, `SessionBusy`, `QueueFull`, and what the store says.
-    pub async fn submit(&self, submission: Submission) -> Result<TurnReader, Failure> {
+    pub async fn submit(&self, mut submission: Submission) -> Result<TurnReader, Failure> {
         if self.is_draining() {
             return Err(draining());
         }
         let permit = self.permit()?;
+        drop_restated(&mut submission.request.messages);
         let destination = self.destination(&submission);
         if self.env.directory.get(&destination.key).is_none() {
             self.make_room(&destination.key).await;
@@ -386,6 +392,29 @@ impl Sessions {
         // One that is gone does not answer, which is told below.
         let _ = actor.cast(SessionMsg::Interrupt(Box::new(order)));
         tokio::time::timeout(ANSWER, answer).await.ok().and_then(Result::ok).ok_or_else(no_session)
+    }
+
+    /// Sends a session's further turns to another model, which is given the transcript. A turn
+    /// that runs goes on where it is.
+    ///
+    /// # Errors
+    /// `SessionNotFound`, also for another tenant's.
+    pub async fn move_to(&self, key: &SessionKey, to: Arc<Route>) -> Result<Snapshot, Failure> {
+        let held = self.read(key).await?;
+        for _ in 0..HANDOVERS {
+            let actor = self.spawn_with(key, held.record.model.clone(), Beginning::Load);
+            let actor = actor.map_err(|_| Failure::internal())?;
+            let (reply, answer) = oneshot::channel();
+            // One that is gone does not answer.
+            let _ = actor.cast(SessionMsg::Move(to.model.name.clone(), reply));
+            match tokio::time::timeout(ANSWER, answer).await {
+                Ok(Ok(snapshot)) => return Ok(snapshot),
+                // It met an actor on its way out.
+                Ok(Err(_)) => tokio::task::yield_now().await,
+                Err(_) => break,
+            }
+        }
+        Err(no_session())
     }
 
     /// Ends a session: stops its turn and forgets it.

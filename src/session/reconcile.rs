@@ -60,17 +60,23 @@ pub(super) fn input_start(incoming: &[Message]) -> usize {
 fn extension(held: &[Arc<Message>], incoming: &[Message]) -> Option<(usize, Option<String>)> {
     let mut at = 0;
     let mut heard = None;
+    let mut is_skipping = false;
     for (place, message) in held.iter().enumerate() {
         match incoming.get(at) {
-            Some(theirs) if is_same(message, theirs) => at += 1,
+            Some(theirs) if is_same(message, theirs) => {
+                at += 1;
+                is_skipping = false;
+            }
             Some(theirs) if let Some(part) = heard_part(message, theirs) => {
                 if place + 1 == held.len() {
                     heard = Some(part);
                 }
                 at += 1;
             }
-            // An answer that was cut before a word of it was heard is in no client's transcript.
-            _ if is_unheard(message) => {}
+            // An answer that was cut before a word of it was heard is in no client's transcript,
+            // and calls that the user did not wait for are not in every one.
+            _ if is_unheard(message) || is_silent(message) => is_skipping = true,
+            _ if is_skipping && message.role == Role::Tool => {}
             _ => return None,
         }
     }
@@ -130,6 +136,10 @@ fn heard_part(ours: &Message, theirs: &Message) -> Option<String> {
     let part = theirs.plain_text();
     let part = part.trim().trim_end_matches(['…', '.', '-', '—']).trim_end();
     ours.plain_text().trim().starts_with(part).then(|| part.to_owned())
+}
+
+fn is_silent(message: &Message) -> bool {
+    message.role == Role::Assistant && message.parts.is_empty()
 }
 
 fn is_unheard(message: &Message) -> bool {

@@ -1,28 +1,27 @@
 //! A turn that runs: from the session's transcript to the upstream, and back into it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use ractor::ActorRef;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::task::AbortOnDropHandle;
-use tracing::{Instrument as _, Span};
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::Span;
 
-use crate::backend::{Ask, Outlet, Route};
+use crate::backend::{Ask, Route};
 use crate::metrics::{InterruptReason, Outcome as OutcomeLabel, Presence, StoreOp};
 use crate::store::Record;
 use crate::turn::request::DisconnectPolicy;
 use crate::turn::{
-    Failure, FailureKind, FinishReason, Fold, Message, Part, Role, Status, TurnEvent, TurnId,
-    UpstreamSessionId,
+    Failure, FailureKind, FinishReason, Fold, Message, ModelName, Part, Pending, Role, Status,
+    TurnEvent, TurnId, TurnRequest, UpstreamSessionId,
 };
 
 use super::actor::{Call, SessionMsg};
+use super::attempt::{Attempt, Order, Setting};
 use super::conversation::{Arrival, Committed, Conversation, Prepared};
 use super::identity::Digest;
-use super::pump::{Bounds, CREDIT, Outcome, Pump, Pumped, estimate};
+use super::pump::{Outcome, Pumped, estimate};
 use super::state::Env;
 use super::turn_log::{Origin, TurnWriter};
 
@@ -42,26 +41,46 @@ pub(super) enum Ending {
 
 /// The turn that a session runs just now. Dropping it stops the upstream call.
 pub(super) struct Running {
-    /// Counts the turns of this actor.
-    pub(super) serial: u64,
     writer: TurnWriter,
     call: Arc<Call>,
     fold: Fold,
-    input: Vec<Message>,
-    /// What went upstream, as text.
-    input_text: Arc<String>,
-    upstream: UpstreamSessionId,
+    attempt: Attempt,
+    /// Another one beside it, since it took long; the first of the two to bring anything stays.
+    hedge: Option<Attempt>,
+    /// Whether the attempt has brought anything.
+    has_begun: bool,
+    /// Models that have not been tried.
+    others: VecDeque<Arc<Route>>,
+    /// What is new in the transcript with this turn.
+    said: Vec<Message>,
+    /// Whether the turn only collects results of a hand-over.
+    collects: bool,
     /// What the session held before a fork: kept once the fork is.
     left_behind: Option<Record>,
-    credit: Arc<Semaphore>,
-    pump: AbortOnDropHandle<()>,
-    began: Instant,
     span: Span,
     /// Whether the client got to see anything of the answer.
     is_visible: bool,
     detached: Option<(OwnedSemaphorePermit, Presence)>,
-    _in_flight: Presence,
     _permit: OwnedSemaphorePermit,
+}
+
+/// A turn that is to be started.
+pub(super) struct Start {
+    pub(super) writer: TurnWriter,
+    pub(super) call: Arc<Call>,
+    pub(super) permit: OwnedSemaphorePermit,
+    /// Who may answer, in order; not empty.
+    pub(super) candidates: VecDeque<Arc<Route>>,
+    /// The name of the first of them.
+    pub(super) model: ModelName,
+    pub(super) serial: u64,
+}
+
+/// What another attempt is made with.
+pub(super) struct Again<'a> {
+    pub(super) actor: ActorRef<SessionMsg>,
+    pub(super) env: &'a Arc<Env>,
+    pub(super) serial: u64,
 }
 
 impl Running {
@@ -70,69 +89,125 @@ impl Running {
         actor: ActorRef<SessionMsg>,
         env: &Arc<Env>,
         held: &mut Conversation,
-        serial: u64,
-        (writer, call, permit): (TurnWriter, Arc<Call>, OwnedSemaphorePermit),
+        start: Start,
     ) -> Self {
-        let prepared = held.prepare(&Arrival {
-            messages: &call.request.messages,
-            named: call.named,
-            branches: call.branches,
-            model: &call.model,
-            remembers: call.route.backend.remembers(),
-            now: SystemTime::now(),
-            base: call.base,
-            room: env.room(),
-        });
-        let Prepared { origin, is_first, upstream, history, input, left_behind } = prepared;
-        count(env, origin, is_first.then_some(&call));
-        writer.set_origin(origin);
+        let Start { writer, call, permit, mut candidates, model, serial } = start;
+        let route = candidates.pop_front().unwrap_or_else(|| Arc::clone(&call.route));
+        let (prepared, refusal) = prepare(env, held, &call, &route, &model);
+        let Prepared { origin, is_first, said, left_behind, .. } = &prepared;
+        count(env, *origin, is_first.then_some(&route));
+        writer.set_origin(*origin);
         writer.append([TurnEvent::Started]);
         let mut fold = Fold::default();
         // The grammar begins with `Started`.
         let _ = fold.push(&TurnEvent::Started);
         let span = span(&call, &writer);
-        let credit = Arc::new(Semaphore::new(CREDIT));
-        let outlet = Outlet::default();
-        let input_text = Arc::new(input_text(&history, &input));
-        let pump = Pump {
-            actor,
-            serial,
-            credit: Arc::clone(&credit),
-            bounds: bounds(env, &call),
-            outlet: outlet.clone(),
-            metrics: Arc::clone(&call.route.metrics),
-            broker: Arc::clone(&env.metrics),
-            kind: call.route.kind,
-            input_text: Arc::clone(&input_text),
-        };
-        let ask = Ask {
-            key: held.record().key.clone(),
-            pending: None,
-            upstream: upstream.clone(),
-            history,
-            input: input.clone(),
-            request: Arc::clone(&call.request),
-        };
-        let answer = answer_to(&call, ask, outlet);
-        let task = tokio::spawn(pump.run(answer).instrument(span.clone()));
+        let (said, left_behind) = (said.clone(), left_behind.clone());
+        let collects = prepared.unsettled.is_some();
+        let order = order(held, &call, prepared, refusal);
+        let setting = Setting { actor, env, call: &call, serial, span: &span };
+        let mut attempt = Attempt::start(setting, route, model, order);
+        if let Some(next) = candidates.front() {
+            attempt.arm_hedge(&call, next);
+        }
         Self {
-            serial,
             fold,
-            input,
-            input_text,
-            upstream,
+            attempt,
+            hedge: None,
+            has_begun: false,
+            others: candidates,
+            said,
+            collects,
             left_behind,
-            credit,
-            pump: AbortOnDropHandle::new(task),
-            began: Instant::now(),
             span,
             is_visible: false,
             detached: None,
-            _in_flight: call.route.metrics.in_flight(),
             _permit: permit,
             writer,
             call,
         }
+    }
+
+    /// Asks the next model, where this one failed before the client got to see anything and
+    /// surely did nothing. Says whether there is one.
+    pub(super) fn fall_back(
+        &mut self,
+        again: Again<'_>,
+        held: &Conversation,
+        failure: &Failure,
+    ) -> bool {
+        if self.is_visible || !may_fall_back(failure) {
+            return false;
+        }
+        let Some(route) = self.others.pop_front() else { return false };
+        let before = &self.attempt;
+        tracing::warn!(
+            parent: &self.span,
+            kind = failure.kind.code(),
+            from = %before.model,
+            to = %route.model.name,
+            "the model could not answer; another is asked"
+        );
+        before.route.metrics.ended(OutcomeLabel::Failed, before.began.elapsed());
+        self.attempt = self.anew(again, held, route);
+        true
+    }
+
+    /// Asks the next model beside the one that takes long, if nothing has come from that.
+    pub(super) fn hedge(&mut self, again: Again<'_>, held: &Conversation, of: u64) {
+        if self.attempt.serial != of || self.has_begun || self.hedge.is_some() {
+            return;
+        }
+        let Some(route) = self.others.pop_front() else { return };
+        tracing::debug!(parent: &self.span, beside = %route.model.name, "the turn is hedged");
+        self.hedge = Some(self.anew(again, held, route));
+    }
+
+    /// Asks another model, which knows nothing of the session.
+    fn anew(&self, again: Again<'_>, held: &Conversation, route: Arc<Route>) -> Attempt {
+        let Again { actor, env, serial } = again;
+        let record = held.record();
+        let ask = Ask {
+            key: record.key.clone(),
+            upstream: UpstreamSessionId::generate(),
+            history: record.messages.clone(),
+            input: self.said.clone(),
+            pending: None,
+            request: Arc::clone(&self.call.request),
+        };
+        let setting = Setting { actor, env, call: &self.call, serial, span: &self.span };
+        let model = route.model.name.clone();
+        Attempt::start(setting, route, model, Order::Ask(Box::new(ask)))
+    }
+
+    /// Whether such an attempt of the actor is one of this turn.
+    pub(super) fn owns(&self, serial: u64) -> bool {
+        self.attempt.serial == serial
+            || self.hedge.as_ref().is_some_and(|hedge| hedge.serial == serial)
+    }
+
+    /// Gives up a hedge whose pump is gone; says whether it was that one.
+    pub(super) fn lost_hedge(&mut self, serial: u64) -> bool {
+        self.hedge.take_if(|hedge| hedge.serial == serial).is_some()
+    }
+
+    /// Decides between an attempt and its hedge by what came of one of them; says whether that
+    /// is to be taken in.
+    fn decide(&mut self, pumped: &Pumped) -> bool {
+        let Some(hedge) = self.hedge.take() else { return true };
+        let is_of_hedge = hedge.serial == pumped.serial;
+        let has_failed = matches!(pumped.outcome, Some(Err(_))) && pumped.events.is_empty();
+        // The one that failed is left, the one that brought something stays.
+        if is_of_hedge != has_failed {
+            let mut left = std::mem::replace(&mut self.attempt, hedge);
+            if has_failed {
+                left.settle(pumped.outcome.as_ref());
+            }
+        } else if has_failed {
+            let mut left = hedge;
+            left.settle(pumped.outcome.as_ref());
+        }
+        !has_failed
     }
 
     pub(super) fn turn(&self) -> &TurnId {
@@ -141,10 +216,6 @@ impl Running {
 
     pub(super) fn is(&self, turn: &TurnId) -> bool {
         self.turn() == turn
-    }
-
-    pub(super) fn route(&self) -> Arc<Route> {
-        Arc::clone(&self.call.route)
     }
 
     /// Whether somebody follows the turn: a reader may have come back since the last one left.
@@ -163,7 +234,14 @@ impl Running {
 
     /// Appends what the pump brought; gives how the turn ended, if it did.
     pub(super) fn take_in(&mut self, pumped: Pumped) -> Option<Outcome> {
-        self.credit.add_permits(1);
+        if !self.decide(&pumped) {
+            return None;
+        }
+        self.has_begun = true;
+        self.attempt.took_in();
+        if !pumped.events.is_empty() || pumped.outcome.is_some() {
+            self.attempt.settle(pumped.outcome.as_ref());
+        }
         if !self.is_visible && pumped.events.iter().any(TurnEvent::is_visible) {
             self.is_visible = true;
             self.writer.set_timing(pumped.timing);
@@ -205,29 +283,30 @@ impl Running {
         held: &mut Conversation,
         ending: Ending,
     ) -> bool {
-        let Self { writer, call, mut fold, input, input_text, upstream, left_behind, .. } = *self;
-        let Self { pump, began, span, is_visible, .. } = *self;
-        drop(pump);
+        let Self { writer, call, mut fold, attempt, said, collects, left_behind, span, .. } = *self;
+        attempt.stop();
+        let is_visible = self.is_visible;
         let (end, spoken) = end_event(env, ending);
         let is_cut = matches!(end, TurnEvent::Finished(FinishReason::Interrupted));
         // A last event always may stand where no other last one was.
         let _ = fold.push(&end);
-        let mut is_changed = false;
-        let is_kept = is_visible || !matches!(end, TurnEvent::Failed(_));
+        let mut is_changed = collects;
+        let is_kept = !collects && (is_visible || !matches!(end, TurnEvent::Failed(_)));
         // A turn that was cut has its price too, though the backend did not come to tell it.
-        let estimated = || is_kept.then(|| estimate(&input_text, fold.text()));
+        let estimated = || is_kept.then(|| estimate(&attempt.input_text, fold.text()));
         let usage = fold.usage().or_else(estimated);
         if is_kept {
+            // One that was cut before a sign of an answer may never have got there.
+            let took_in = is_visible || !is_cut;
+            let forgets = is_cut && attempt.route.backend.forgets_when_cut();
+            let binding = if took_in && !forgets { attempt.binding(fold.pending()) } else { None };
             held.commit(Committed {
-                input,
+                said,
                 answer: answer(fold, spoken),
-                // One that was cut before a sign of an answer may never have got there.
-                upstream: (is_visible || !is_cut).then_some(upstream),
-                model: call.model.clone(),
+                upstream: binding,
+                model: attempt.model.clone(),
+                asked: call.model.clone(),
                 base: call.base,
-                began: SystemTime::now()
-                    .checked_sub(began.elapsed())
-                    .unwrap_or_else(SystemTime::now),
                 now: SystemTime::now(),
                 room: env.room(),
             });
@@ -238,25 +317,104 @@ impl Running {
                 keep_branch(env, held, branch);
             }
         } else if let TurnEvent::Failed(failure) = &end {
-            let is_unsure = may_have_begun(failure.kind);
+            // An agent that refuses results does not wait for them any more.
+            let waits_no_more =
+                attempt.answers_calls && failure.kind == FailureKind::UpstreamRejected;
+            let is_unsure = may_have_begun(failure.kind) || waits_no_more;
             held.take_back(is_unsure);
-            is_changed = is_unsure && held.record().turns > 0;
-            if failure.kind == FailureKind::UpstreamThrottled && !failure.may_have_run {
-                held.did_not_begin(upstream);
+            is_changed |= is_unsure && held.record().turns > 0;
+            if failure.kind == FailureKind::UpstreamThrottled
+                && !failure.may_have_run
+                && let Some(upstream) = attempt.upstream()
+            {
+                held.did_not_begin(upstream.clone());
             }
         }
-        let metrics = &call.route.metrics;
+        let metrics = &attempt.route.metrics;
         if let Some(usage) = &usage {
             metrics.tokens(usage);
             call.hold.used(usage);
         }
-        let label = label(&end);
-        metrics.ended(label, began.elapsed());
-        log_end(&span, &call, &end, began);
+        metrics.ended(label(&end), attempt.began.elapsed());
+        log_end(&span, &call, &end, attempt.began);
         writer.append([end]);
         env.turns.ended(writer.log());
         is_kept || is_changed
     }
+}
+
+/// Works out what goes upstream; with a refusal where the request cannot be honoured.
+fn prepare(
+    env: &Env,
+    held: &mut Conversation,
+    call: &Call,
+    route: &Route,
+    model: &ModelName,
+) -> (Prepared, Option<Failure>) {
+    let request = &call.request;
+    let read = |waits: Option<&Pending>| read_results(route, request, waits);
+    let arrival = Arrival {
+        messages: &request.messages,
+        named: call.named,
+        branches: call.branches,
+        model,
+        remembers: route.backend.remembers(),
+        now: SystemTime::now(),
+        base: call.base,
+        room: env.room(),
+        handed_back: request.handed_back.is_some().then_some(&read),
+    };
+    match held.prepare(&arrival) {
+        Ok(prepared) => (prepared, None),
+        Err(failure) => (held.nothing_new(), Some(failure)),
+    }
+}
+
+fn read_results(
+    route: &Route,
+    request: &TurnRequest,
+    waits: Option<&Pending>,
+) -> Result<Vec<Message>, Failure> {
+    let Some(handed_back) = &request.handed_back else { return Ok(Vec::new()) };
+    let waits = waits.filter(|pending| pending.invocation_id == handed_back.invocation_id);
+    let Some(pending) = waits else {
+        return Err(Failure::bad_field(
+            "invocation_id",
+            "this session waits for no results of this invocation",
+        ));
+    };
+    route.backend.read_results(pending, handed_back)
+}
+
+fn order(held: &Conversation, call: &Call, prepared: Prepared, refusal: Option<Failure>) -> Order {
+    if let Some(failure) = refusal {
+        return Order::Refuse(failure);
+    }
+    if let Some(pending) = prepared.unsettled {
+        return Order::Restate(pending);
+    }
+    Order::Ask(Box::new(Ask {
+        key: held.record().key.clone(),
+        upstream: prepared.upstream,
+        history: prepared.history,
+        input: prepared.input,
+        pending: prepared.pending,
+        request: Arc::clone(&call.request),
+    }))
+}
+
+/// Whether another model may be asked after this failure: the upstream is at fault, and surely
+/// did nothing.
+fn may_fall_back(failure: &Failure) -> bool {
+    let is_upstream = matches!(
+        failure.kind,
+        FailureKind::UpstreamThrottled
+            | FailureKind::UpstreamUnavailable
+            | FailureKind::UpstreamDenied
+            | FailureKind::UpstreamTimeout
+            | FailureKind::ModelNotFound
+    );
+    is_upstream && !failure.may_have_run
 }
 
 /// Whether the upstream may have taken in a turn that failed so, without an answer.
@@ -269,15 +427,6 @@ fn may_have_begun(kind: FailureKind) -> bool {
             | FailureKind::Internal
             | FailureKind::Draining
     )
-}
-
-fn answer_to(call: &Call, ask: Ask, outlet: Outlet) -> BoxFuture<'static, Outcome> {
-    if ask.input.is_empty() && !call.request.end_session {
-        return futures_util::future::ready(Err(nothing_new())).boxed();
-    }
-    let backend = Arc::clone(&call.route.backend);
-    // Called by the pump, so that a panic in the call itself ends the turn alone.
-    async move { backend.answer(ask, outlet).await }.boxed()
 }
 
 /// What every log line of the turn carries.
@@ -293,34 +442,9 @@ fn span(call: &Call, writer: &TurnWriter) -> Span {
     )
 }
 
-fn bounds(env: &Env, call: &Call) -> Bounds {
-    Bounds {
-        first_event: call.route.first_event_timeout,
-        stall: call.route.stall_timeout,
-        total: env.config.turn.total_timeout,
-        output_bytes: env.config.turn.output_bytes,
-    }
-}
-
-fn nothing_new() -> Failure {
-    Failure::bad_field(
-        "messages",
-        "there is nothing to answer: the last message must come from the user or a tool",
-    )
-}
-
-fn input_text(history: &[Arc<Message>], input: &[Message]) -> String {
-    let mut text = String::new();
-    for message in history.iter().map(AsRef::as_ref).chain(input) {
-        text.push_str(&message.plain_text());
-        text.push('\n');
-    }
-    text
-}
-
-fn count(env: &Env, origin: Origin, first: Option<&Arc<Call>>) {
-    if let Some(call) = first {
-        env.metrics.session_started(call.route.label());
+fn count(env: &Env, origin: Origin, first: Option<&Arc<Route>>) {
+    if let Some(route) = first {
+        env.metrics.session_started(route.label());
     }
     match origin {
         Origin::Rehydrated => env.metrics.session_rehydrated(),

@@ -10,25 +10,23 @@ use ractor::ActorRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::backend::{Farewell, Route};
+use crate::backend::{Route, Routes};
 use crate::config::Config;
 use crate::metrics::{EndReason, InterruptReason, Limit, Metrics, Presence, StoreOp};
 use crate::store::{Record, SessionStore, StoreError};
 use crate::turn::request::DisconnectPolicy;
-use crate::turn::{Failure, FailureKind, FinishReason, SessionKey, TurnEvent, TurnId};
+use crate::turn::{Failure, FailureKind, FinishReason, ModelName, SessionKey, TurnEvent, TurnId};
 
 use super::actor::{Beginning, Birth, Call, Interrupt, SessionMsg, Snapshot, Submit};
 use super::conversation::{Conversation, Room};
 use super::directory::{Directory, Residence};
+use super::farewell;
 use super::identity::Heads;
 use super::phase::{Effect, Input, Phase};
 use super::pump::Pumped;
 use super::resume::Turns;
-use super::running::{Ending, Running};
+use super::running::{Again, Ending, Running, Start};
 use super::turn_log::TurnWriter;
-
-/// What it may take to tell an upstream that a session is over.
-const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -36,6 +34,7 @@ pub(super) struct Env {
     pub(super) config: Arc<Config>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) store: Arc<dyn SessionStore>,
+    pub(super) routes: Arc<Routes>,
     pub(super) directory: Arc<Directory>,
     pub(super) heads: Heads,
     pub(super) turns: Turns,
@@ -90,8 +89,8 @@ pub(super) struct State {
     held: Conversation,
     queue: VecDeque<Waiting>,
     running: Option<Box<Running>>,
-    /// Who answered last: the one to tell when the session ends.
-    route: Option<Arc<Route>>,
+    /// Tool calls that the session waits for.
+    calls_pending: Option<Presence>,
     serial: u64,
     /// Saves that the store has not yet confirmed.
     saving: u32,
@@ -109,7 +108,7 @@ impl State {
             phase: Phase::Idle,
             queue: VecDeque::new(),
             running: None,
-            route: None,
+            calls_pending: None,
             serial: 0,
             saving: 0,
             env,
@@ -138,6 +137,7 @@ impl State {
             Ok(Some(record)) => {
                 self.env.metrics.session_revived();
                 self.held = Conversation::revive(record);
+                self.tally_calls();
             }
             Ok(None) => {}
             Err(error) => {
@@ -237,14 +237,9 @@ impl State {
     fn start(&mut self, submit: Accepted) {
         self.serial += 1;
         let Accepted { writer, call, permit } = submit;
-        let running = Running::start(
-            self.me.clone(),
-            &self.env,
-            &mut self.held,
-            self.serial,
-            (writer, call, permit),
-        );
-        self.route = Some(running.route());
+        let (candidates, model) = self.answerers(&call);
+        let start = Start { writer, call, permit, candidates, model, serial: self.serial };
+        let running = Running::start(self.me.clone(), &self.env, &mut self.held, start);
         let left_alone = (!running.has_readers()).then(|| running.turn().clone());
         self.running = Some(Box::new(running));
         if let Some(turn) = left_alone {
@@ -253,22 +248,59 @@ impl State {
         }
     }
 
+    /// Who may answer a turn, in order, and the first one's name: the model asked, or the one
+    /// that the session was moved to from there, and those that stand in for it.
+    fn answerers(&self, call: &Call) -> (VecDeque<Arc<Route>>, ModelName) {
+        let record = self.held.record();
+        let moved = record.moved.as_ref().filter(|moved| moved.from == call.model);
+        let there = moved.and_then(|moved| {
+            let route = self.env.routes.exactly(&moved.to)?;
+            Some((route, moved.to.clone()))
+        });
+        let (route, model) = there.unwrap_or_else(|| (Arc::clone(&call.route), call.model.clone()));
+        let candidates = self.env.routes.candidates(&route, Some(&record.model));
+        let model = match candidates.first() {
+            Some(first) if !Arc::ptr_eq(first, &route) => first.model.name.clone(),
+            _ => model,
+        };
+        (candidates.into(), model)
+    }
+
     pub(super) fn pumped(&mut self, pumped: Pumped) {
         let Some(running) = &mut self.running else { return };
         // What a turn sent before it was cut comes after the cut, and is not part of it.
-        if running.serial != pumped.serial {
+        if !running.owns(pumped.serial) {
             return;
         }
         let outcome = running.take_in(pumped);
         if let Some(outcome) = outcome {
+            if let Err(failure) = &outcome
+                && self.fall_back(failure)
+            {
+                return;
+            }
             self.finish(Ending::Done(outcome));
             self.over();
         }
     }
 
+    pub(super) fn hedge(&mut self, of: u64) {
+        let Some(running) = &mut self.running else { return };
+        self.serial += 1;
+        let again = Again { actor: self.me.clone(), env: &self.env, serial: self.serial };
+        running.hedge(again, &self.held, of);
+    }
+
+    fn fall_back(&mut self, failure: &Failure) -> bool {
+        let Some(running) = &mut self.running else { return false };
+        self.serial += 1;
+        let again = Again { actor: self.me.clone(), env: &self.env, serial: self.serial };
+        running.fall_back(again, &self.held, failure)
+    }
+
     pub(super) fn pump_gone(&mut self, serial: u64) {
-        let is_running = self.running.as_ref().is_some_and(|running| running.serial == serial);
-        if is_running {
+        let running = self.running.as_mut().filter(|running| running.owns(serial));
+        if running.is_some_and(|running| !running.lost_hedge(serial)) {
             tracing::error!(session = %self.key().id, "a backend panicked in a turn");
             self.finish(Ending::Done(Err(Failure::internal())));
             self.over();
@@ -280,6 +312,7 @@ impl State {
         let head_before = self.held.record().head;
         let claimed = running.base();
         let is_kept = running.finish(&self.env, &mut self.held, ending);
+        self.tally_calls();
         self.residence.activity.touch();
         match (head_before, self.held.record().head) {
             // A turn by name left the transcript that the head stood for.
@@ -426,15 +459,7 @@ impl State {
         if let Some(head) = &record.head {
             self.env.heads.forget(head, &record.key);
         }
-        if let (Some(upstream), Some(route)) = (record.upstream.clone(), &self.route) {
-            let farewell = Farewell { upstream: upstream.id, memory_id: upstream.memory_id };
-            let farewell = tokio::time::timeout(FAREWELL, route.backend.end(farewell));
-            self.env.afterwards.spawn(async move {
-                if !matches!(farewell.await, Ok(Ok(()))) {
-                    tracing::debug!("an upstream did not hear that its session ended");
-                }
-            });
-        }
+        farewell::say(&self.env, record.upstream.clone());
         self.env.metrics.session_ended(reason);
         let work = self.env.store.remove(record.key.clone());
         let env = Arc::clone(&self.env);
@@ -448,6 +473,22 @@ impl State {
             let _ = reply.send(true);
         });
         self.depart();
+    }
+
+    pub(super) fn move_to(&mut self, to: ModelName, reply: oneshot::Sender<Snapshot>) {
+        let left = self.held.move_to(to);
+        farewell::say(&self.env, left);
+        self.tally_calls();
+        self.residence.activity.touch();
+        self.save();
+        self.read(reply);
+    }
+
+    /// Counts the tool calls that the session waits for.
+    fn tally_calls(&mut self) {
+        let bound = self.held.record().upstream.as_ref();
+        let open = bound.and_then(|bound| bound.pending.as_ref()).map_or(0, |p| p.open().count());
+        self.calls_pending = (open > 0).then(|| self.env.metrics.tool_calls_pending(open));
     }
 
     pub(super) fn retire(&mut self) {

@@ -12,6 +12,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use crate::metrics::{EndReason, StoreOp};
 
 use super::actor::SessionMsg;
+use super::farewell;
 use super::state::Env;
 
 /// Sessions forgotten in one sweep; the rest wait for the next.
@@ -103,7 +104,7 @@ fn sweep(env: &Arc<Env>) {
     }
 }
 
-async fn expire(env: &Env, before: SystemTime) {
+async fn expire(env: &Arc<Env>, before: SystemTime) {
     let timer = env.metrics.store_op(StoreOp::Sweep);
     let expired = match env.store.expired(before, EXPIRED_AT_ONCE).await {
         Ok(expired) => expired,
@@ -119,7 +120,10 @@ async fn expire(env: &Env, before: SystemTime) {
             env.heads.forget(head, &record.key);
         }
         match env.store.remove(record.key.clone()).await {
-            Ok(true) => env.metrics.session_ended(EndReason::Expired),
+            Ok(true) => {
+                farewell::say(env, record.upstream.clone());
+                env.metrics.session_ended(EndReason::Expired);
+            }
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "an expired session could not be removed"),
         }

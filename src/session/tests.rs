@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::*;
-use crate::backend::{Ask, Backend, Farewell, Outlet};
+use crate::backend::{Ask, AwsClients, Backend, Deps, Farewell, Outlet};
 use crate::config::Model;
 use crate::store::MemoryStore;
 use crate::turn::{FinishReason, Message, Role, SessionHints, TurnEvent, Usage};
@@ -77,7 +77,14 @@ impl Setting {
         let metrics = Arc::new(Metrics::new());
         let config = Arc::new(Config::default());
         let store = Arc::new(MemoryStore::default());
-        let sessions = Sessions::start(config, Arc::clone(&metrics), store).await.unwrap();
+        let deps = Deps {
+            aws: Arc::new(AwsClients::emulated("http://127.0.0.1:9")),
+            metrics: Arc::clone(&metrics),
+            config: Arc::clone(&config),
+            discovery: Arc::default(),
+        };
+        let routes = Arc::new(Routes::open(deps).unwrap());
+        let sessions = Sessions::start(config, Arc::clone(&metrics), store, routes).await.unwrap();
         let go_on = Arc::new(Semaphore::new(0));
         let route = Route {
             model: Model::new("fragile".parse().unwrap(), "bedrock-agent"),
@@ -87,6 +94,7 @@ impl Setting {
             metrics: metrics.turn("fragile", "bedrock-agent"),
             first_event_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(10),
+            breaker: Arc::default(),
         };
         Self { sessions, route: Arc::new(route), go_on }
     }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! turn  = Started { event } ( Finished | Failed )
-//! event = Text | Reasoning | ToolCallStarted { ToolCallArguments } | ReturnControl
+//! event = Text | Reasoning | Thought | ToolCallStarted { ToolCallArguments } | ReturnControl
 //!       | Citation | Trace | File | Usage | UsageByCollaborator
 //! ```
 //!
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Confirmation, Failure, FileId};
+use super::{Confirmation, Failure, FileId, Thought};
 
 /// One thing that happened in a turn. Cheap to clone: texts are shared.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,9 @@ pub enum TurnEvent {
     Text(Arc<str>),
     /// A piece of what the model thought on the way to the answer.
     Reasoning(Arc<str>),
+    /// A block of that thinking is complete, as its upstream wants it back in a later turn. Its
+    /// text has come as `Reasoning` before, where it may be shown.
+    Thought(Arc<Thought>),
     /// A tool call began; `index` counts from 0 within the turn.
     ToolCallStarted {
         /// Its place among the turn's calls.
@@ -88,6 +91,7 @@ impl TurnEvent {
             | Self::Finished(_)
             | Self::Failed(_) => true,
             Self::Started
+            | Self::Thought(_)
             | Self::Citation(_)
             | Self::Trace(_)
             | Self::Usage(_)
@@ -102,6 +106,7 @@ impl TurnEvent {
         FIXED
             + match self {
                 Self::Text(text) | Self::Reasoning(text) => text.len(),
+                Self::Thought(thought) => thought.weight(),
                 Self::ToolCallStarted { id, name, .. } => id.len() + name.len(),
                 Self::ToolCallArguments { delta, .. } => delta.len(),
                 Self::ReturnControl(handed) => handed.weight,

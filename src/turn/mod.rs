@@ -6,6 +6,7 @@
 
 pub mod event;
 pub mod failure;
+pub mod generation;
 pub mod ids;
 pub mod pending;
 pub mod request;
@@ -17,6 +18,7 @@ pub use event::{
     TurnEvent, Usage,
 };
 pub use failure::{Failure, FailureKind, Fault};
+pub use generation::{AnswerFormat, Effort, Generation, JsonSchema, ToolChoice};
 pub use ids::{
     FileId, ModelName, RequestId, SessionId, SessionKey, TenantId, TurnId, UpstreamSessionId,
 };
@@ -25,4 +27,6 @@ pub use request::{
     AgentOptions, DisconnectPolicy, FileUse, HandedBack, Latency, SessionHints, Tool, ToolErrors,
     TurnPolicy, TurnRequest,
 };
-pub use transcript::{Confirmation, Fold, GrammarError, Message, Part, Role, Status, ToolCall};
+pub use transcript::{
+    Confirmation, Fold, GrammarError, Message, Part, Role, Status, Thought, ToolCall,
+};

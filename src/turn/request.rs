@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use serde_json::Value;
 
-use super::{Message, ModelName, SessionId};
+use super::{Generation, Message, ModelName, SessionId};
 
 /// One turn, as asked for.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +37,8 @@ pub struct TurnRequest {
     /// Results of a hand-over in the upstream's own spelling, from clients that speak it; others
     /// send tool messages.
     pub handed_back: Option<HandedBack>,
+    /// How the answer is to be made.
+    pub generation: Generation,
     /// What overrides the model's settings for agents in this turn.
     pub agent: AgentOptions,
     /// What to do when a turn is running, if the client overrides the model's policy.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::{FinishReason, Pending, PendingCall, ReturnControl, TurnEvent, Usage};
@@ -96,6 +97,33 @@ pub enum Confirmation {
     DecisionAndResult,
 }
 
+/// A block of a model's thinking, as its upstream wants it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Thought {
+    /// Thinking in the clear, and what proves to the upstream that it is its own.
+    Text {
+        /// The thinking.
+        text: String,
+        /// The upstream's signature of it.
+        signature: Option<String>,
+    },
+    /// Thinking that the upstream shows to nobody, in its own spelling.
+    Redacted(Bytes),
+}
+
+impl Thought {
+    /// Roughly how many bytes it holds.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Text { text, signature } => {
+                text.len() + signature.as_ref().map_or(0, String::len)
+            }
+            Self::Redacted(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
@@ -103,6 +131,8 @@ pub struct Message {
     pub role: Role,
     /// What was said, in order.
     pub parts: Vec<Part>,
+    /// What the model thought before it said so; for the upstream that thought it.
+    pub thoughts: Vec<Thought>,
     /// The calls an assistant message makes.
     pub tool_calls: Vec<ToolCall>,
     /// The call that a tool message answers.
@@ -117,6 +147,7 @@ impl Message {
         Self {
             role,
             parts: vec![Part::Text(text.into())],
+            thoughts: Vec::new(),
             tool_calls: Vec::new(),
             tool_call_id: None,
             status: Status::Completed,
@@ -153,7 +184,8 @@ impl Message {
         const FIXED: usize = 96;
         let parts: usize = self.parts.iter().map(part_weight).sum();
         let calls: usize = self.tool_calls.iter().map(call_weight).sum();
-        FIXED + parts + calls
+        let thoughts: usize = self.thoughts.iter().map(Thought::weight).sum();
+        FIXED + parts + calls + thoughts
     }
 }
 
@@ -192,6 +224,7 @@ pub struct Fold {
     started: bool,
     ended: Option<Status>,
     text: String,
+    thoughts: Vec<Thought>,
     calls: Vec<ToolCall>,
     usage: Option<Usage>,
     finish: Option<FinishReason>,
@@ -233,6 +266,7 @@ impl Fold {
                 });
             }
             TurnEvent::Failed(_) => self.ended = Some(Status::Failed),
+            TurnEvent::Thought(thought) => self.thoughts.push(Thought::clone(thought)),
             TurnEvent::ReturnControl(handed) => self.handed = Some(Arc::clone(handed)),
             TurnEvent::Reasoning(_)
             | TurnEvent::Citation(_)
@@ -305,6 +339,7 @@ impl Fold {
         Message {
             role: Role::Assistant,
             parts: if self.text.is_empty() { Vec::new() } else { vec![Part::Text(self.text)] },
+            thoughts: self.thoughts,
             tool_calls: self.calls,
             tool_call_id: None,
             status: self.ended.unwrap_or(Status::Interrupted),

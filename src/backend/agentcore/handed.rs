@@ -61,9 +61,9 @@ fn message(
             Part::Attachment { kind: RESULT_KIND.to_owned(), value },
             Part::Text(text(&fields["content"])),
         ],
-        tool_calls: Vec::new(),
         tool_call_id: Some(call.call.id.clone()),
         status,
+        ..Message::text(Role::Tool, "")
     })
 }
 

@@ -55,7 +55,7 @@ pub(super) fn tool(tool: &Tool) -> Value {
 mod tests {
     use std::sync::Arc;
 
-    use crate::turn::{Confirmation, Role, Status, ToolCall};
+    use crate::turn::{Confirmation, Role, ToolCall};
 
     use super::*;
 
@@ -80,11 +80,9 @@ mod tests {
             confirmation: Confirmation::None,
         };
         let asked = Message {
-            role: Role::Assistant,
             parts: Vec::new(),
             tool_calls: vec![call],
-            tool_call_id: None,
-            status: Status::Completed,
+            ..Message::text(Role::Assistant, "")
         };
         let spelled = message(&asked);
         assert_eq!(spelled["content"], Value::Null);

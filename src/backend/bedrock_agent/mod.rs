@@ -24,6 +24,7 @@ use crate::turn::{
 };
 
 use super::aws::{AgentAccess, Place};
+use super::discovery::IdleTime;
 use super::{Ask, Backend, Deps, Farewell, Kind, Mistake, Outlet, retry};
 
 pub(super) mod answer;
@@ -33,9 +34,11 @@ pub(super) mod tap;
 mod trace;
 pub(super) mod utf8;
 
-const NAME: &str = "bedrock-agent";
+pub(super) const NAME: &str = "bedrock-agent";
+/// What the direct names of agents begin with; `AGENT` or `AGENT/ALIAS` follows.
+pub(super) const DIRECT_PREFIX: &str = "bedrock/agent/";
 /// The alias that stands for an agent's working draft.
-const DRAFT_ALIAS: &str = "TSTALIASID";
+pub(super) const DRAFT_ALIAS: &str = "TSTALIASID";
 /// Agents forget a little before they say; past this share of their idle time we count a
 /// session as forgotten.
 const MARGIN: f64 = 0.95;
@@ -45,7 +48,7 @@ const HISTORY_LIMIT: usize = 400_000;
 /// The kind's entry in [`KINDS`](super::KINDS).
 pub(super) const KIND: Kind = Kind {
     name: NAME,
-    direct_prefix: Some("bedrock/agent/"),
+    direct_prefix: Some(DIRECT_PREFIX),
     direct: direct_settings,
     check,
     open: |model, deps| Arc::new(BedrockAgent::open(model, deps)),
@@ -77,7 +80,7 @@ fn check(model: &Model) -> Vec<Mistake> {
 }
 
 /// At most ten letters and digits (API model: `^[0-9a-zA-Z]+$`, 10).
-fn is_agent_id(id: &str) -> bool {
+pub(super) fn is_agent_id(id: &str) -> bool {
     (1..=10).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
@@ -97,6 +100,7 @@ struct Agent {
     access: AgentAccess,
     metrics: Arc<Metrics>,
     model: Model,
+    idle: IdleTime,
     agent: String,
     alias: String,
     turn: TurnConfig,
@@ -112,6 +116,7 @@ impl BedrockAgent {
                 access: deps.aws.agents(&place),
                 metrics: Arc::clone(&deps.metrics),
                 model: model.clone(),
+                idle: deps.discovery.idle_time(model, &deps.aws),
                 agent: model.agent_id.clone().unwrap_or_default(),
                 alias,
                 turn: deps.config.turn.clone(),
@@ -132,7 +137,7 @@ impl Backend for BedrockAgent {
     }
 
     fn remembers(&self) -> Option<Duration> {
-        Some(self.shared.model.idle_session_ttl.mul_f64(MARGIN))
+        Some(self.shared.idle.get().mul_f64(MARGIN))
     }
 
     fn agent(&self) -> Option<(&str, &str)> {

@@ -3,12 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::store::{Record, UpstreamBinding};
-use crate::turn::{Message, ModelName, Part, Role, SessionKey, Status, UpstreamSessionId};
+use crate::store::{Moved, Record, UpstreamBinding};
+use crate::turn::{
+    Failure, Message, ModelName, Part, Pending, Role, SessionKey, Status, UpstreamSessionId,
+};
 
 use super::identity::{Digest, extend};
 use super::reconcile::{Plan, input_start, reconcile};
 use super::turn_log::Origin;
+
+mod hand_over;
+
+pub(super) use hand_over::{drop_restated, restated};
 
 /// How much a transcript may hold.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +58,6 @@ enum Standing {
 }
 
 /// What a turn brings to a session.
-#[derive(Debug)]
 pub(super) struct Arrival<'a> {
     /// Everything the client sent.
     pub(super) messages: &'a [Message],
@@ -70,7 +75,12 @@ pub(super) struct Arrival<'a> {
     pub(super) base: Option<Digest>,
     /// What the transcript may hold.
     pub(super) room: Room,
+    /// Reads results that came in the upstream's own spelling, where such came.
+    pub(super) handed_back: Option<ReadResults<'a>>,
 }
+
+/// Makes tool messages of results in the upstream's own spelling, for the hand-over that waits.
+pub(super) type ReadResults<'a> = &'a dyn Fn(Option<&Pending>) -> Result<Vec<Message>, Failure>;
 
 /// A turn ready to go upstream.
 #[derive(Debug)]
@@ -81,7 +91,15 @@ pub(super) struct Prepared {
     pub(super) upstream: UpstreamSessionId,
     /// For an upstream session that does not know it.
     pub(super) history: Vec<Arc<Message>>,
+    /// What is new, but for what stands in `pending`.
     pub(super) input: Vec<Message>,
+    /// All that is new, for the transcript.
+    pub(super) said: Vec<Message>,
+    /// The hand-over that the upstream session waits for, with its results.
+    pub(super) pending: Option<Pending>,
+    /// The hand-over, where results of it are still missing: nobody is asked then, the client is
+    /// told again what is open.
+    pub(super) unsettled: Option<Pending>,
     /// What the session held before a fork, to be kept under an id of its own.
     pub(super) left_behind: Option<Record>,
 }
@@ -99,6 +117,7 @@ impl Conversation {
             head: None,
             upstream: None,
             branches: 0,
+            asked: None,
             moved: None,
         };
         let record = Arc::new(record);
@@ -124,13 +143,28 @@ impl Conversation {
     /// Works out what goes upstream, and takes over the transcript that it rests on, until
     /// [`commit`](Self::commit) or [`take_back`](Self::take_back). A request that holds nothing
     /// new changes nothing, and gets no input.
-    pub(super) fn prepare(&mut self, arrival: &Arrival<'_>) -> Prepared {
-        let incoming: Vec<_> = arrival
+    ///
+    /// # Errors
+    /// `BadRequest` for tool results that answer no call; nothing has changed then.
+    pub(super) fn prepare(&mut self, arrival: &Arrival<'_>) -> Result<Prepared, Failure> {
+        let prepared = self.prepare_unchecked(arrival);
+        if prepared.is_err() {
+            self.take_back(false);
+        }
+        prepared
+    }
+
+    fn prepare_unchecked(&mut self, arrival: &Arrival<'_>) -> Result<Prepared, Failure> {
+        let mut incoming: Vec<_> = arrival
             .messages
             .iter()
             .filter(|message| message.role != Role::System)
             .cloned()
             .collect();
+        if let Some(read) = arrival.handed_back {
+            let waits = self.record.upstream.as_ref().and_then(|bound| bound.pending.as_ref());
+            incoming.splice(0..0, read(waits)?);
+        }
         let was_empty = self.record.messages.is_empty() && self.record.upstream.is_none();
         let plan = if was_empty {
             None
@@ -145,7 +179,7 @@ impl Conversation {
             Some(Plan::Continue { from, .. } | Plan::Fork { from }) => *from,
         };
         if from == incoming.len() && !incoming.is_empty() {
-            return self.nothing_new();
+            return Ok(self.nothing_new());
         }
         let Self { record, weight, standing, .. } = self;
         let record = Arc::clone(record);
@@ -158,19 +192,24 @@ impl Conversation {
         }
     }
 
-    fn nothing_new(&self) -> Prepared {
+    /// What a turn has that changes nothing and asks nobody.
+    pub(super) fn nothing_new(&self) -> Prepared {
         Prepared {
             origin: found(self.standing),
             is_first: false,
             upstream: UpstreamSessionId::generate(),
             history: Vec::new(),
             input: Vec::new(),
+            said: Vec::new(),
+            pending: None,
+            unsettled: None,
             left_behind: None,
         }
     }
 
-    fn begin(&mut self, incoming: &[Message], arrival: &Arrival<'_>) -> Prepared {
+    fn begin(&mut self, incoming: &[Message], arrival: &Arrival<'_>) -> Result<Prepared, Failure> {
         let from = input_start(incoming);
+        hand_over::check(incoming[..from].last(), &incoming[from..])?;
         self.replace_messages(&incoming[..from], arrival.room);
         let origin = if arrival.branches {
             Origin::Forked
@@ -181,7 +220,7 @@ impl Conversation {
         };
         self.standing = Standing::InUse;
         let prepared = self.open_upstream(origin, incoming[from..].to_vec(), None);
-        Prepared { is_first: true, ..prepared }
+        Ok(Prepared { is_first: true, ..prepared })
     }
 
     fn go_on(
@@ -190,28 +229,66 @@ impl Conversation {
         from: usize,
         heard: Option<String>,
         arrival: &Arrival<'_>,
-    ) -> Prepared {
+    ) -> Result<Prepared, Failure> {
         if let Some(heard) = heard {
             self.cut_last_answer(&heard);
         }
-        let input = incoming.split_off(from);
-        let was = std::mem::replace(&mut self.standing, Standing::InUse);
-        let Some(upstream) = self.warm_upstream(arrival) else {
-            let origin = if arrival.remembers.is_some() { Origin::Rehydrated } else { found(was) };
-            return self.open_upstream(origin, input, None);
+        let new = incoming.split_off(from);
+        let waits = self.record.upstream.as_ref().and_then(|bound| bound.pending.as_ref());
+        let settled = match waits {
+            Some(pending) => Some(hand_over::settle(pending, new.clone())?),
+            None => {
+                hand_over::check(self.record.messages.last().map(AsRef::as_ref), &new)?;
+                None
+            }
         };
+        let was = std::mem::replace(&mut self.standing, Standing::InUse);
         let origin = found(was);
-        Prepared {
+        if let Some(settled) = &settled
+            && !settled.goes_on()
+        {
+            return Ok(self.collect(origin, settled.pending.clone(), arrival.now));
+        }
+        let Some(upstream) = self.warm_upstream(arrival) else {
+            let origin = if arrival.remembers.is_some() { Origin::Rehydrated } else { origin };
+            let said = settled.map_or(new, |settled| settled.said);
+            return Ok(self.open_upstream(origin, said, None));
+        };
+        let (said, input, pending) = match settled {
+            Some(settled) => (settled.said, settled.input, Some(settled.pending)),
+            None => (new.clone(), new, None),
+        };
+        Ok(Prepared {
             origin,
             is_first: false,
             upstream,
             history: Vec::new(),
             input,
+            said,
+            pending,
+            unsettled: None,
             left_behind: None,
-        }
+        })
     }
 
-    fn fork(&mut self, incoming: &[Message], from: usize, arrival: &Arrival<'_>) -> Prepared {
+    /// Keeps results of a hand-over until the others come too.
+    fn collect(&mut self, origin: Origin, pending: Pending, now: SystemTime) -> Prepared {
+        self.before = None;
+        let record = self.change();
+        record.last_active = now;
+        if let Some(bound) = &mut record.upstream {
+            bound.pending = Some(pending.clone());
+        }
+        Prepared { origin, unsettled: Some(pending), ..self.nothing_new() }
+    }
+
+    fn fork(
+        &mut self,
+        incoming: &[Message],
+        from: usize,
+        arrival: &Arrival<'_>,
+    ) -> Result<Prepared, Failure> {
+        hand_over::check(incoming[..from].last(), &incoming[from..])?;
         let mut left_behind = Record::clone(&self.record);
         self.change().branches += 1;
         left_behind.key.id = self.record.key.id.branch(self.record.branches);
@@ -219,7 +296,7 @@ impl Conversation {
         left_behind.head = None;
         self.replace_messages(&incoming[..from], arrival.room);
         self.standing = Standing::InUse;
-        self.open_upstream(Origin::Forked, incoming[from..].to_vec(), Some(left_behind))
+        Ok(self.open_upstream(Origin::Forked, incoming[from..].to_vec(), Some(left_behind)))
     }
 
     /// The upstream session, if it is the asked model's and still remembers.
@@ -249,7 +326,10 @@ impl Conversation {
             is_first: false,
             upstream: self.spare.take().unwrap_or_else(UpstreamSessionId::generate),
             history: self.record.messages.clone(),
+            said: input.clone(),
             input,
+            pending: None,
+            unsettled: None,
             left_behind,
         }
     }
@@ -257,31 +337,26 @@ impl Conversation {
     /// Takes a turn into the transcript; `base` is the digest before it, for sessions that are
     /// found by their transcript.
     pub(super) fn commit(&mut self, turn: Committed) {
-        let Committed { input, answer, upstream, model, base, began, now, room } = turn;
+        let Committed { said, answer, upstream, model, asked, base, now, room } = turn;
         self.before = None;
         let head = base.map(|base| {
-            let after = input.iter().fold(base, |digest, message| extend(&digest, message));
+            let after = said.iter().fold(base, |digest, message| extend(&digest, message));
             extend(&after, &answer)
         });
         let mut added = 0;
         let record = self.change();
         // Sessions rest more than they grow: no room is kept for messages to come.
-        record.messages.reserve_exact(input.len() + 1);
-        for message in input.into_iter().chain([answer]) {
+        record.messages.reserve_exact(said.len() + 1);
+        for message in said.into_iter().chain([answer]) {
             added += message.weight();
             record.messages.push(Arc::new(message));
         }
         record.head = head;
         record.turns += 1;
         record.last_active = now;
-        record.model = model.clone();
-        record.upstream = upstream.map(|id| UpstreamBinding {
-            id,
-            model,
-            last_used: began,
-            memory_id: None,
-            pending: None,
-        });
+        record.asked = (asked != model).then_some(asked);
+        record.model = model;
+        record.upstream = upstream;
         self.weight += added;
         self.trim(room);
     }
@@ -299,6 +374,18 @@ impl Conversation {
         if is_unsure && self.record.upstream.is_some() {
             self.change().upstream = None;
         }
+    }
+
+    /// Sends the session's further turns to another model, which will be given the transcript;
+    /// gives the upstream session that is left.
+    pub(super) fn move_to(&mut self, to: ModelName) -> Option<UpstreamBinding> {
+        let record = self.change();
+        let before = record.moved.take().map(|moved| moved.from);
+        let asked = before.or_else(|| record.asked.take());
+        let from = asked.unwrap_or_else(|| record.model.clone());
+        record.model = to.clone();
+        record.moved = (from != to).then_some(Moved { from, to });
+        record.upstream.take()
     }
 
     /// Whether nothing was ever said here, and nothing is kept for a next attempt.
@@ -376,15 +463,15 @@ fn found(standing: Standing) -> Origin {
 /// A turn that ended, for the transcript.
 #[derive(Debug)]
 pub(super) struct Committed {
-    pub(super) input: Vec<Message>,
+    pub(super) said: Vec<Message>,
     pub(super) answer: Message,
     /// The upstream session that took the turn in, if that is sure.
-    pub(super) upstream: Option<UpstreamSessionId>,
+    pub(super) upstream: Option<UpstreamBinding>,
+    /// Who answered.
     pub(super) model: ModelName,
+    /// Who was asked for.
+    pub(super) asked: ModelName,
     pub(super) base: Option<Digest>,
-    /// When it was called: nobody says whether an upstream counts its idle time from there or
-    /// from the turn's end, and this is the earlier.
-    pub(super) began: SystemTime,
     pub(super) now: SystemTime,
     pub(super) room: Room,
 }

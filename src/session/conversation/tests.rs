@@ -1,3 +1,5 @@
+use crate::turn::{Confirmation, PendingCall, ToolCall};
+
 use super::*;
 
 const ROOM: Room = Room { bytes: 10_000, messages: 100 };
@@ -25,7 +27,7 @@ fn conversation() -> Conversation {
 
 fn prepare(held: &mut Conversation, messages: &[Message], now: u64) -> Prepared {
     let name = model();
-    held.prepare(&Arrival {
+    let prepared = held.prepare(&Arrival {
         messages,
         named: true,
         branches: false,
@@ -34,18 +36,30 @@ fn prepare(held: &mut Conversation, messages: &[Message], now: u64) -> Prepared 
         now: at(now),
         base: None,
         room: ROOM,
-    })
+        handed_back: None,
+    });
+    prepared.unwrap()
+}
+
+fn binding(id: &UpstreamSessionId, now: u64) -> UpstreamBinding {
+    UpstreamBinding {
+        id: id.clone(),
+        model: model(),
+        last_used: at(now),
+        memory_id: None,
+        pending: None,
+    }
 }
 
 fn turn(held: &mut Conversation, messages: &[Message], answer: &str, now: u64) -> Prepared {
     let prepared = prepare(held, messages, now);
     held.commit(Committed {
-        input: prepared.input.clone(),
+        said: prepared.said.clone(),
         answer: assistant(answer),
-        upstream: Some(prepared.upstream.clone()),
+        upstream: Some(binding(&prepared.upstream, now)),
         model: model(),
+        asked: model(),
         base: None,
-        began: at(now),
         now: at(now),
         room: ROOM,
     });
@@ -148,12 +162,12 @@ fn an_upstream_that_may_not_know_of_a_turn_is_not_asked_the_next_one() {
     let first = prepare(&mut held, &[user("my name is Ann")], 1);
     let cut = Message { status: Status::Interrupted, ..assistant("") };
     held.commit(Committed {
-        input: first.input,
+        said: first.said,
         answer: cut,
         upstream: None,
         model: model(),
+        asked: model(),
         base: None,
-        began: at(1),
         now: at(1),
         room: ROOM,
     });
@@ -174,6 +188,7 @@ fn a_transcript_that_lost_its_oldest_turns_goes_on_without_a_fork() {
             let base = (!named).then_some([number; 32]);
             held.change().head = base;
             let prepared = held.prepare(&Arrival {
+                handed_back: None,
                 messages: &sent,
                 named,
                 branches: false,
@@ -183,6 +198,7 @@ fn a_transcript_that_lost_its_oldest_turns_goes_on_without_a_fork() {
                 base,
                 room: small,
             });
+            let prepared = prepared.unwrap();
             assert_ne!(prepared.origin, Origin::Forked, "turn {number}");
             assert_eq!(prepared.input.len(), 1, "turn {number}");
             if named {
@@ -190,12 +206,12 @@ fn a_transcript_that_lost_its_oldest_turns_goes_on_without_a_fork() {
                 continue;
             }
             held.commit(Committed {
-                input: prepared.input,
+                said: prepared.said,
                 answer: assistant(&format!("answer {number}")),
-                upstream: Some(prepared.upstream),
+                upstream: Some(binding(&prepared.upstream, 1)),
                 model: model(),
+                asked: model(),
                 base: None,
-                began: at(1),
                 now: at(1),
                 room: small,
             });
@@ -211,6 +227,7 @@ fn another_model_gets_an_upstream_session_of_its_own() {
     turn(&mut held, &[user("hi")], "Hello!", 1);
     let other: ModelName = "other".parse().unwrap();
     let prepared = held.prepare(&Arrival {
+        handed_back: None,
         messages: &[user("and you?")],
         named: true,
         branches: false,
@@ -220,5 +237,131 @@ fn another_model_gets_an_upstream_session_of_its_own() {
         base: None,
         room: ROOM,
     });
+    let prepared = prepared.unwrap();
     assert_eq!((prepared.origin, prepared.history.len()), (Origin::Rehydrated, 2));
+}
+
+fn asks(ids: &[&str]) -> Message {
+    let call = |id: &&str| ToolCall {
+        id: (*id).to_owned(),
+        name: "look_up".to_owned(),
+        arguments: "{}".to_owned(),
+        confirmation: Confirmation::None,
+    };
+    Message { tool_calls: ids.iter().map(call).collect(), ..assistant("One moment.") }
+}
+
+fn result(id: &str, text: &str) -> Message {
+    Message { tool_call_id: Some(id.to_owned()), ..Message::text(Role::Tool, text) }
+}
+
+/// A session whose agent waits for the results of two calls.
+fn waiting() -> (Conversation, UpstreamSessionId) {
+    let mut held = conversation();
+    let first = prepare(&mut held, &[user("look it up")], 1);
+    let asked = asks(&["a", "b"]);
+    let calls = asked.tool_calls.iter().map(|call| PendingCall {
+        call: call.clone(),
+        input: serde_json::Value::Null,
+        result: None,
+    });
+    let pending = Pending { invocation_id: "inv".to_owned(), calls: calls.collect() };
+    held.commit(Committed {
+        said: first.said,
+        answer: asked,
+        upstream: Some(UpstreamBinding { pending: Some(pending), ..binding(&first.upstream, 1) }),
+        model: model(),
+        asked: model(),
+        base: None,
+        now: at(1),
+        room: ROOM,
+    });
+    (held, first.upstream)
+}
+
+#[test]
+fn all_results_of_a_hand_over_go_up_together() {
+    let (mut held, upstream) = waiting();
+    let sent = [user("look it up"), asks(&["a", "b"]), result("a", "1"), result("b", "2")];
+    let prepared = prepare(&mut held, &sent, 2);
+    assert_eq!(prepared.upstream, upstream);
+    assert!(prepared.pending.unwrap().is_answered());
+    assert!(prepared.input.is_empty());
+    assert_eq!(prepared.said.len(), 2);
+}
+
+#[test]
+fn results_that_come_one_by_one_are_kept_until_the_last_one_also_in_the_store() {
+    let (mut held, upstream) = waiting();
+    let first = prepare(&mut held, &[result("b", "2")], 2);
+    assert_eq!(first.unsettled.unwrap().open().count(), 1);
+    let mut revived = Conversation::revive(Arc::clone(held.record()));
+    let second = prepare(&mut revived, &[result("a", "1")], 3);
+    assert_eq!(second.upstream, upstream);
+    assert!(second.pending.unwrap().is_answered());
+    assert_eq!(second.said, [result("b", "2"), result("a", "1")]);
+}
+
+#[test]
+fn a_user_who_speaks_instead_of_results_leaves_the_calls_to_be_answered() {
+    let (mut held, upstream) = waiting();
+    let prepared = prepare(&mut held, &[user("never mind")], 2);
+    assert_eq!(prepared.upstream, upstream);
+    assert_eq!(prepared.pending.unwrap().open().count(), 2);
+    assert_eq!(prepared.input, [user("never mind")]);
+}
+
+#[test]
+fn results_for_an_upstream_that_has_forgotten_are_told_with_the_history() {
+    let (mut held, upstream) = waiting();
+    let prepared = prepare(&mut held, &[result("a", "1"), result("b", "2")], 100);
+    assert_ne!(prepared.upstream, upstream);
+    assert!(prepared.pending.is_none());
+    assert_eq!((prepared.history.len(), prepared.input.len()), (2, 2));
+}
+
+#[test]
+fn a_result_for_no_call_is_refused_and_changes_nothing() {
+    let (mut held, upstream) = waiting();
+    let name = model();
+    let sent = [result("z", "1")];
+    let refused = held.prepare(&Arrival {
+        handed_back: None,
+        messages: &sent,
+        named: true,
+        branches: false,
+        model: &name,
+        remembers: Some(Duration::from_secs(60)),
+        now: at(2),
+        base: None,
+        room: ROOM,
+    });
+    assert_eq!(refused.unwrap_err().param.as_deref(), Some("messages"));
+    let prepared = prepare(&mut held, &[result("a", "1"), result("b", "2")], 3);
+    assert_eq!(prepared.upstream, upstream);
+}
+
+#[test]
+fn a_client_that_drops_unanswered_calls_from_its_transcript_goes_on_here() {
+    let (mut held, upstream) = waiting();
+    let silent = Message { parts: Vec::new(), ..asks(&["a", "b"]) };
+    *Arc::make_mut(held.change().messages.last_mut().unwrap()) = silent;
+    let prepared = prepare(&mut held, &[user("look it up"), user("never mind")], 2);
+    assert_eq!(prepared.upstream, upstream);
+    assert_eq!(prepared.input, [user("never mind")]);
+}
+
+#[test]
+fn a_moved_session_gives_its_transcript_to_the_next_model() {
+    let mut held = conversation();
+    let first = turn(&mut held, &[user("hi")], "Hello!", 1);
+    let left = held.move_to("core".parse().unwrap()).unwrap();
+    assert_eq!(left.id, first.upstream);
+    let moved = held.record().moved.clone().unwrap();
+    assert_eq!((moved.from, moved.to), (model(), "core".parse().unwrap()));
+    let next = prepare(&mut held, &[user("and?")], 2);
+    assert_ne!(next.upstream, first.upstream);
+    assert_eq!(next.history.len(), 2);
+    held.move_to(model());
+    assert_eq!(held.record().moved, None, "it is back where it was");
 }

@@ -2,7 +2,7 @@
 
 Needs what emulator_boto3.py does:
 
-    EMULATOR_URL=http://127.0.0.1:4566 pytest tests/clients/emulator_agentcore.py
+    EMULATOR_URL=http://127.0.0.1:4566 pytest tests/clients/agentcore_boto3.py
 """
 
 import json
