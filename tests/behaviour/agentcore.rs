@@ -32,6 +32,16 @@ async fn invocations(broker: &Broker) -> Vec<Value> {
     broker.upstream().await["agentcore"]["invocations"].as_array().unwrap().clone()
 }
 
+/// The tool message that answers a call with a text.
+fn result((call, text): (&Value, &str)) -> Value {
+    json!({ "role": "tool", "tool_call_id": call["id"], "content": text })
+}
+
+fn function(name: &str) -> Value {
+    json!({ "type": "function",
+        "function": { "name": name, "parameters": { "type": "object" } } })
+}
+
 #[tokio::test]
 async fn a_runtime_answers_streamed_and_whole_and_remembers() {
     let broker = broker().await;
@@ -107,6 +117,7 @@ async fn a_payload_of_the_operators_own_carries_what_it_names() {
         .session("one")
         .with("user", json!("ann"))
         .with("metadata", json!({ "plan": "gold" }))
+        .with("tools", json!([function("weather")]))
         .text()
         .await;
     let invoked = &invocations(&broker).await[0];
@@ -114,7 +125,7 @@ async fn a_payload_of_the_operators_own_carries_what_it_names() {
     let messages = json!([{ "role": "user", "content": "hello there" }]);
     assert_eq!(
         invoked["body"],
-        json!({ "messages": messages, "who": "ann", "tools": [],
+        json!({ "messages": messages, "who": "ann", "tools": [function("weather")],
             "notes": { "plan": "gold" }, "session": "s=one" })
     );
 }
@@ -279,10 +290,9 @@ async fn calls_of_a_runtime_are_tool_calls_and_their_results_are_told() {
             .collect();
         let expected = [("weather", "{\"city\":\"Oslo\",\"days\":3}"), ("clock", "{}")];
         assert_eq!(called, expected.map(|(name, json)| (Some(name), Some(json))), "{shape}");
-        let id = calls[0]["id"].as_str().unwrap();
-        let told = json!([{ "role": "tool", "tool_call_id": id, "content": "rain" }]);
-        let answer = ask(&broker, "runtime", "").session(shape).with("messages", told);
-        assert_eq!(answer.text().await, "The tool says: rain", "{shape}");
+        let told: Vec<_> = calls.iter().zip(["rain", "noon"]).map(result).collect();
+        let answer = ask(&broker, "runtime", "").session(shape).with("messages", json!(told));
+        assert_eq!(answer.text().await, "The tools say: rain, noon", "{shape}");
     }
 }
 
@@ -313,4 +323,120 @@ async fn stop_reasons_of_a_harness_become_finish_reasons() {
         answer.expect_ok();
         assert_eq!(answer.finish_reason(), reason, "{ending}");
     }
+}
+
+/// The tool calls of an answer, and why it ended.
+fn calls(answer: &Answer) -> (Vec<Value>, &str) {
+    let choice = &answer.body["choices"][0];
+    let calls = choice["message"]["tool_calls"].as_array().cloned().unwrap_or_default();
+    (calls, choice["finish_reason"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn inline_functions_of_a_harness_go_round_the_loop_of_tools() {
+    let broker = broker().await;
+    let tools = json!([function("weather"), function("clock")]);
+    let ask =
+        |text: &str| ask(&broker, "harness", text).session("one").with("tools", tools.clone());
+    ask("my name is Ann").text().await;
+    let handed = ask("call: weather city=Oslo call: clock").whole().answer().await;
+    let (open, reason) = calls(&handed);
+    assert_eq!((open.len(), reason), (2, "tool_calls"));
+    assert_eq!(open[0]["function"]["arguments"], "{\"city\":\"Oslo\"}");
+    // One of two results: the other call is stated again, and nothing goes up.
+    let first = json!([result((&open[0], "rain"))]);
+    let waiting = ask("").with("messages", first).whole().answer().await;
+    let (left, reason) = calls(&waiting);
+    assert_eq!((left.len(), reason), (1, "tool_calls"));
+    assert_eq!(left[0]["id"], open[1]["id"]);
+    assert_eq!(invocations(&broker).await.len(), 2);
+    let mut failed = result((&open[1], "no battery"));
+    failed["is_error"] = json!(true);
+    let told = ask("").with("messages", json!([failed])).text().await;
+    assert_eq!(told, "weather says: rain clock failed: no battery");
+    let sent = &invocations(&broker).await[2]["body"]["messages"];
+    assert_eq!(sent[0]["content"][1]["toolUse"]["name"], "clock", "the calls go up again");
+    assert_eq!(sent[1]["content"][1]["toolResult"]["status"], "error");
+    assert_eq!(ask("what is my name?").text().await, "Your name is Ann.");
+}
+
+#[tokio::test]
+async fn a_user_who_speaks_instead_interrupts_the_calls_of_a_harness() {
+    let broker = broker().await;
+    let ask = |text: &str| ask(&broker, "harness", text).session("one");
+    let handed = ask("call: lookup id=7").answer().await;
+    assert_eq!(handed.finish_reason(), "tool_calls");
+    assert_eq!(ask("repeat: never mind").text().await, "never mind");
+    let sent = &invocations(&broker).await[1]["body"]["messages"];
+    let content = &sent[1]["content"];
+    assert_eq!(content[0]["toolResult"]["status"], "error");
+    assert_eq!(content[0]["toolResult"]["content"][0]["text"], "the user interrupted");
+    assert_eq!(content[1]["text"], "repeat: never mind");
+}
+
+#[tokio::test]
+async fn a_harness_that_forgot_is_told_the_calls_of_the_transcript() {
+    let tables = format!(
+        "[[models]]\nname = \"core\"\nbackend = \"bedrock-agentcore\"\n\
+         idle_session_ttl_seconds = 0.001\nharness_arn = \"{HARNESS}\"\n"
+    );
+    let broker = Broker::with(Setup { tables: &tables, ..Setup::default() }).await;
+    let handed = ask(&broker, "core", "call: lookup id=7").session("one").whole().answer().await;
+    let (open, _) = calls(&handed);
+    let told = json!([result((&open[0], "seven"))]);
+    let answer = ask(&broker, "core", "").session("one").with("messages", told).answer().await;
+    assert_eq!((&*answer.text, answer.origin()), ("lookup says: seven", "rehydrated"));
+}
+
+#[tokio::test]
+async fn a_harness_hands_over_on_the_agent_stream_too() {
+    let broker = broker().await;
+    let asked =
+        json!({ "agent_id": "harness", "session_id": "one", "input_text": "call: lookup id=7" });
+    let lines = stream(&broker, &asked).await;
+    let handed = &lines[1];
+    assert_eq!(handed["type"], "return_control", "{lines:?}");
+    let used = &handed["invocation_inputs"][0]["toolUse"];
+    assert_eq!((&used["name"], &used["input"]), (&json!("lookup"), &json!({ "id": 7 })));
+    let result = json!({ "toolResult": { "toolUseId": used["toolUseId"],
+        "content": [{ "text": "seven" }], "status": "success" } });
+    let unknown = json!({ "toolResult": { "toolUseId": "other", "content": [] } });
+    let back = |result: &Value| {
+        json!({ "agent_id": "harness", "session_id": "one",
+            "invocation_id": handed["invocation_id"], "return_control_results": [result] })
+    };
+    let refused = broker.post("/api/agent/stream", &back(&unknown)).send().await;
+    assert_eq!(refused.status, 400);
+    let lines = stream(&broker, &back(&result)).await;
+    assert_eq!(lines.last().unwrap()["final_content"], "lookup says: seven");
+}
+
+/// The lines of an answer on the agent stream.
+async fn stream(broker: &Broker, body: &Value) -> Vec<Value> {
+    let mut reply = broker.post("/api/agent/stream", body).send().await;
+    assert_eq!(reply.status, 200);
+    let mut lines = Vec::new();
+    while let Some(line) = reply.line().await {
+        lines.push(serde_json::from_str(&line).unwrap());
+    }
+    lines
+}
+
+#[tokio::test]
+async fn a_turn_after_a_cut_one_begins_another_session_that_knows_what_was_said() {
+    let broker = broker().await;
+    for model in ["runtime", "harness"] {
+        let ask = |text: &str| ask(&broker, model, text).session(model);
+        ask("my name is Ann").text().await;
+        let mut cut = ask("count to 2000 slowly").begin().await;
+        cut.first_text().await;
+        let path = format!("/v1/sessions/{model}/interrupt");
+        broker.post(&path, &json!({})).send().await;
+        Answer::of(cut).await.expect_ok();
+        assert_eq!(ask("what is my name?").text().await, "Your name is Ann.", "{model}");
+    }
+    let sessions: Vec<_> =
+        invocations(&broker).await.iter().map(|asked| asked["session"].clone()).collect();
+    assert_eq!(sessions[0], sessions[1]);
+    assert_ne!(sessions[1], sessions[2]);
 }

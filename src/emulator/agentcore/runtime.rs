@@ -85,7 +85,6 @@ fn learn(memory: &mut Memory, before: &str, payload: &Value) {
 
 /// What the agent says to a message.
 fn said(session: &mut Session, wish: &Wish<'_>) -> String {
-    const RESULT: &str = "The result of the tool call ";
     let text = wish.text;
     if text.starts_with("call:") {
         session.memory.listen(text);
@@ -95,11 +94,19 @@ fn said(session: &mut Session, wish: &Wish<'_>) -> String {
         session.memory.listen(text);
         return format!("{} has run.", run.name);
     }
-    if let Some((_, result)) = text.strip_prefix(RESULT).and_then(|rest| rest.split_once(": ")) {
+    let results = results(text);
+    if !results.is_empty() {
         session.memory.listen(text);
-        return format!("The tool says: {result}");
+        return format!("The tools say: {}", results.join(", "));
     }
     demo_agent::answer(&mut session.memory, text, None).text
+}
+
+/// The results of tools that a message tells, a paragraph each.
+fn results(text: &str) -> Vec<&str> {
+    const RESULT: &str = "The result of the tool call ";
+    let told = text.split("\n\n").filter_map(|paragraph| paragraph.strip_prefix(RESULT));
+    told.filter_map(|told| Some(told.split_once(": ")?.1)).collect()
 }
 
 /// About as many as a model would count.
