@@ -2,7 +2,7 @@
 //! develop without an AWS account.
 //!
 //! It serves `InvokeAgent` of `bedrock-agent-runtime`, runtimes and harnesses of
-//! [AgentCore](agentcore), what can be read of `bedrock-agent` (`ListAgents`, `GetAgent`,
+//! AgentCore (`docs/agentcore.md` has its words), what can be read of `bedrock-agent` (`ListAgents`, `GetAgent`,
 //! `ListAgentAliases`, `ListAgentActionGroups`, `GetAgentActionGroup`) and `GetCallerIdentity` of
 //! STS, so that one `AWS_ENDPOINT_URL` does for everything. Requests must carry an
 //! `Authorization` header, but no
