@@ -143,6 +143,13 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "ValidationException", message)
     }
 
+    /// The value of a member breaks a rule of the service's model.
+    pub(super) fn constraint(member: &'static str, rule: &'static str) -> Self {
+        Self::validation(format!(
+            "1 validation error detected: Value at '{member}' failed to satisfy constraint: {rule}"
+        ))
+    }
+
     /// The body is not the JSON that the operation takes.
     pub(super) fn serialization(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "SerializationException", message)
