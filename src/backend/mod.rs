@@ -21,6 +21,7 @@ use crate::turn::{
 
 pub mod http;
 
+mod agentcore;
 mod aws;
 mod bedrock_agent;
 pub mod breaker;
@@ -35,7 +36,7 @@ pub use discovery::{Discovery, FoundAgent};
 pub use routes::{Route, Routes};
 
 /// Every kind of backend.
-pub const KINDS: &[Kind] = &[bedrock_agent::KIND, pool::KIND];
+pub const KINDS: &[Kind] = &[bedrock_agent::KIND, agentcore::KIND, pool::KIND];
 
 /// A kind of backend: what it is called and how one is made from a model's settings.
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,8 @@
 //! develop without an AWS account.
 //!
 //! It serves `InvokeAgent`, `InvokeInlineAgent`, `GetAgentMemory` and `DeleteAgentMemory` of
-//! `bedrock-agent-runtime`, what can be read of `bedrock-agent` (`ListAgents`, `GetAgent`,
+//! `bedrock-agent-runtime`, runtimes and harnesses of AgentCore, whose words are in
+//! `docs/agentcore.md`, what can be read of `bedrock-agent` (`ListAgents`, `GetAgent`,
 //! `ListAgentAliases`, `ListAgentActionGroups`, `GetAgentActionGroup`) and `GetCallerIdentity` of
 //! STS, so that one `AWS_ENDPOINT_URL` does for everything. Requests must carry an
 //! `Authorization` header, but no signature is checked; the access key `AKIADENIED` may do
@@ -101,6 +102,7 @@ use tracing::{debug, warn};
 use crate::config;
 
 mod actions;
+mod agentcore;
 mod behaviour;
 mod calls;
 mod citations;
@@ -181,6 +183,7 @@ pub struct Emulator {
 struct Emulated {
     sessions: Arc<sessions::Sessions>,
     calls: Arc<calls::Calls>,
+    agentcore: agentcore::Log,
     fleet: control_plane::Fleet,
     memories: memories::Memories,
     behaviour: behaviour::Behaviour,
@@ -209,6 +212,7 @@ pub async fn bind(config: &config::Emulator) -> Result<Emulator, BindError> {
         emulated: Arc::new(Emulated {
             sessions: Arc::new(sessions::Sessions::new(config.idle_session_ttl)),
             calls: Arc::default(),
+            agentcore: agentcore::Log::default(),
             fleet: control_plane::Fleet::new(&config.account, config.idle_session_ttl),
             memories: memories::Memories::default(),
             behaviour,

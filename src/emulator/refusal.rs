@@ -173,6 +173,17 @@ impl Refusal {
         Self::new(StatusCode::CONFLICT, "ConflictException", message)
     }
 
+    /// Another call runs on the session, as AgentCore says it.
+    pub(super) fn retryable_conflict() -> Self {
+        let message = "Another invocation is in progress on this session.";
+        Self::new(StatusCode::CONFLICT, "RetryableConflictException", message)
+    }
+
+    /// The container behind AgentCore refuses.
+    pub(super) fn runtime_client(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FAILED_DEPENDENCY, "RuntimeClientError", message)
+    }
+
     /// The request is not signed.
     pub(super) fn unsigned() -> Self {
         let message = "Missing Authentication Token";

@@ -18,7 +18,7 @@ use super::control_plane::{self, Operation};
 use super::refusal::Refusal;
 use super::script::AnswerBody;
 use super::sessions::SessionKey;
-use super::{Emulated, calls, invoke_agent, memories, sts};
+use super::{Emulated, agentcore, calls, invoke_agent, memories, sts};
 
 /// The body of a reply: whole, or an answer in the making.
 pub(super) type Reply = Either<Full<Bytes>, AnswerBody>;
@@ -35,6 +35,8 @@ struct State {
     control_plane: BTreeMap<&'static str, u64>,
     /// The latest used first, and not all when they are many.
     sessions: Vec<Value>,
+    /// What was asked of AgentCore, and which of its sessions were stopped.
+    agentcore: Value,
 }
 
 /// Answers one request.
@@ -50,6 +52,9 @@ pub(super) async fn answer(
         (&Method::POST, "/") => sts::answer(&emulated, request).await,
         (&Method::GET, "/_emulator/state") => state(&emulated),
         (&Method::POST, "/_emulator/reset") => reset(&emulated),
+        (&Method::POST, path) if let Some(operation) = agentcore::operation(path) => {
+            return Ok(agentcore::answer(&emulated, operation, request).await);
+        }
         (&Method::POST, "/_emulator/control-plane") => {
             control_plane::set_up(&emulated, request).await
         }
@@ -119,6 +124,7 @@ fn state(emulated: &Emulated) -> Response<Full<Bytes>> {
         sessions_total,
         control_plane: emulated.fleet.calls(),
         sessions,
+        agentcore: emulated.agentcore.shown(),
     };
     json_reply(&json!(shown))
 }
@@ -126,6 +132,7 @@ fn state(emulated: &Emulated) -> Response<Full<Bytes>> {
 fn reset(emulated: &Emulated) -> Response<Full<Bytes>> {
     emulated.sessions.reset();
     emulated.calls.reset();
+    emulated.agentcore.reset();
     emulated.fleet.reset();
     emulated.memories.reset();
     json_reply(&json!({}))

@@ -181,6 +181,13 @@ impl Sessions {
         seat
     }
 
+    /// Forgets a session, also while a call holds it; says whether there was one.
+    pub(super) fn stop(&self, key: &SessionKey) -> bool {
+        let is_stopped = self.lock().stop(key);
+        self.freed.notify_waiters();
+        is_stopped
+    }
+
     /// Forgets everything; calls under way keep running and change nothing when they end.
     pub(super) fn reset(&self) {
         let mut held = self.lock();
@@ -277,6 +284,15 @@ impl Held {
             }
             self.idle.remove(&place);
         }
+    }
+
+    fn stop(&mut self, key: &SessionKey) -> bool {
+        let Some(session) = self.by_key.remove(key) else { return false };
+        self.bytes = self.bytes.saturating_sub(session.weight);
+        if let State::Idle(place) = session.state {
+            self.idle.remove(&place);
+        }
+        true
     }
 
     fn conflict(&mut self, key: &SessionKey) {
@@ -450,6 +466,21 @@ mod tests {
         assert_eq!(sessions.shown().1, 1);
         drop(seat);
         assert_eq!(sessions.shown().1, 0);
+    }
+
+    #[tokio::test]
+    async fn a_stopped_session_is_forgotten_at_once_also_while_a_call_holds_it() {
+        let sessions = Arc::new(Sessions::new(TTL));
+        let seat = sessions.enter(key("one")).await.unwrap();
+        seat.with(|session| session.memory.listen("I am Ann")).unwrap();
+        assert!(sessions.stop(&key("one")));
+        assert!(!sessions.stop(&key("one")));
+        let next = sessions.enter(key("one")).await.unwrap();
+        drop(seat);
+        assert_eq!(next.with(|session| session.memory.name.clone()).unwrap(), None);
+        drop(next);
+        assert!(sessions.stop(&key("one")));
+        assert_eq!((sessions.shown().1, sessions.lock().idle.len()), (0, 0));
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod agent_stream;
+mod agentcore;
 mod ask;
 mod bad_input;
 mod broker;

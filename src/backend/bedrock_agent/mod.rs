@@ -45,7 +45,7 @@ mod tally;
 pub(super) mod tap;
 mod target;
 mod trace;
-mod utf8;
+pub(super) mod utf8;
 pub(super) mod wishes;
 
 pub(super) const NAME: &str = "bedrock-agent";
