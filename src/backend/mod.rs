@@ -23,6 +23,7 @@ pub mod http;
 
 mod aws;
 mod bedrock_agent;
+mod bedrock_inline_agent;
 pub mod breaker;
 mod pool;
 mod retry;
@@ -33,7 +34,7 @@ pub use aws::{AwsClients, AwsHealth};
 pub use routes::{Route, Routes};
 
 /// Every kind of backend.
-pub const KINDS: &[Kind] = &[bedrock_agent::KIND, pool::KIND];
+pub const KINDS: &[Kind] = &[bedrock_agent::KIND, bedrock_inline_agent::KIND, pool::KIND];
 
 /// A kind of backend: what it is called and how one is made from a model's settings.
 #[derive(Debug, Clone, Copy)]
@@ -103,11 +104,6 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// The agent and its alias, where there are such.
     fn agent(&self) -> Option<(&str, &str)> {
         None
-    }
-
-    /// The key of the upstream's long-term memory that this turn uses, if it uses one.
-    fn memory_id(&self, ask: &Ask) -> Option<String> {
-        ask.request.memory_id.clone()
     }
 
     /// Reads results that a client sent in the upstream's own spelling: a tool message for each.

@@ -231,7 +231,8 @@ fn denied(aws_message: &str) -> Failure {
         }
         None => {
             "AWS refused the broker's credentials; a streamed turn needs bedrock:InvokeAgent on \
-                 the agent alias, and bedrock:InvokeModelWithResponseStream on the agent's role"
+                 the agent alias (bedrock:InvokeInlineAgent for an inline agent), and \
+                 bedrock:InvokeModelWithResponseStream on the agent's role"
                 .to_owned()
         }
     };

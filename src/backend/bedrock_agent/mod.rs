@@ -52,7 +52,7 @@ const NAME: &str = "bedrock-agent";
 const DRAFT_ALIAS: &str = "TSTALIASID";
 /// Agents forget a little before they say; past this share of their idle time we count a
 /// session as forgotten.
-const MARGIN: f64 = 0.95;
+pub(super) const MARGIN: f64 = 0.95;
 
 /// What stands beside the id of a knowledge base.
 const RETRIEVAL: &str = "retrievalConfiguration";
