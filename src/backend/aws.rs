@@ -126,6 +126,14 @@ impl AwsClients {
         access
     }
 
+    /// A client for the control plane of Bedrock agents in a region. It has connections of its
+    /// own: who asks often keeps it.
+    pub(super) fn control_plane(&self, region: &str) -> aws_sdk_bedrockagent::Client {
+        let builder = aws_sdk_bedrockagent::config::Builder::from(&self.shared);
+        let region = Region::new(region.to_owned());
+        aws_sdk_bedrockagent::Client::from_conf(builder.region(region).build())
+    }
+
     /// The region in force where a model names none.
     #[must_use]
     pub fn region(&self) -> &str {

@@ -25,12 +25,14 @@ mod aws;
 mod bedrock_agent;
 mod bedrock_inline_agent;
 pub mod breaker;
+mod discovery;
 mod pool;
 mod retry;
 mod routes;
 mod template;
 
 pub use aws::{AwsClients, AwsHealth};
+pub use discovery::{Discovery, FoundAgent};
 pub use routes::{Route, Routes};
 
 /// Every kind of backend.
@@ -65,6 +67,8 @@ pub struct Mistake {
 pub struct Deps {
     /// Warm clients, one a region and endpoint.
     pub aws: Arc<AwsClients>,
+    /// What is known of agents beyond the configuration.
+    pub discovery: Arc<Discovery>,
     /// Where upstream calls are counted.
     pub metrics: Arc<Metrics>,
     /// The knobs.

@@ -9,7 +9,7 @@ use crate::metrics::{self, TurnMetrics};
 use crate::turn::{Failure, FailureKind, ModelName};
 
 use super::breaker::{Breaker, Habits};
-use super::{Backend, Deps, KINDS, Kind, Mistake, short};
+use super::{Backend, Deps, FoundAgent, KINDS, Kind, Mistake, short};
 
 /// A model and who answers for it.
 #[derive(Debug)]
@@ -81,7 +81,8 @@ impl Routes {
         })
     }
 
-    /// The route for what a client asked for: a configured name, a direct form, or the default.
+    /// The route for what a client asked for: a configured name, a direct form that is allowed or
+    /// was discovered, or the default.
     ///
     /// # Errors
     /// `ModelNotFound`, naming what there is.
@@ -105,6 +106,24 @@ impl Routes {
     /// The configured models, in the order of the configuration.
     pub fn configured(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.order.iter().filter_map(|name| self.named.get(name))
+    }
+
+    /// The agents that were discovered, in the order of their ids. One that is configured goes by
+    /// its configured name and is left out.
+    #[must_use]
+    pub fn discovered(&self) -> Vec<Arc<FoundAgent>> {
+        let found = self.deps.discovery.agents();
+        let is_new = |found: &&Arc<FoundAgent>| {
+            let both = Some((&*found.agent, &*found.alias));
+            !self.configured().any(|route| route.backend.agent() == both)
+        };
+        found.iter().filter(is_new).cloned().collect()
+    }
+
+    /// The discovered agent of this direct name.
+    #[must_use]
+    pub fn discovered_as(&self, name: &ModelName) -> Option<Arc<FoundAgent>> {
+        self.deps.discovery.agent(name)
     }
 
     /// The route of just this name, configured or direct, without falling back to another.
@@ -149,7 +168,7 @@ impl Routes {
         for kind in KINDS {
             let Some(prefix) = kind.direct_prefix else { continue };
             let Some(rest) = name.as_str().strip_prefix(prefix) else { continue };
-            if !self.allow_direct {
+            if !self.allow_direct && self.deps.discovery.agent(name).is_none() {
                 return Ok(None);
             }
             let mut model = Model::new(name.clone(), kind.name);

@@ -66,7 +66,11 @@ impl Behaviour {
     }
 }
 
-fn fault(spelling: &str) -> Result<Option<Fault>, BadFault> {
+/// What a spelling means; nothing for `none`.
+///
+/// # Errors
+/// When there is no such fault.
+pub(super) fn fault(spelling: &str) -> Result<Option<Fault>, BadFault> {
     if spelling == "none" { Ok(None) } else { spelling.parse().map(Some) }
 }
 

@@ -24,9 +24,9 @@ const MAX_BODY: usize = 32 << 20;
 /// How long a request body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the ids of agents that do not exist begin with.
-const MISSING_AGENT: &str = "MISSING";
+pub(super) const MISSING_AGENT: &str = "MISSING";
 /// The access key of somebody who may do nothing.
-const DENIED_ACCESS_KEY: &str = "Credential=AKIADENIED/";
+pub(super) const DENIED_ACCESS_KEY: &str = "Credential=AKIADENIED/";
 
 /// Answers one call.
 pub(super) async fn invoke(

@@ -1,8 +1,9 @@
 //! The built-in server that speaks the real AWS wire, for `demo`, for tests, and for users who
 //! develop without an AWS account.
 //!
-//! It serves `InvokeAgent` of `bedrock-agent-runtime` and `GetCallerIdentity` of STS, so that one
-//! `AWS_ENDPOINT_URL` does for everything. Requests must carry an `Authorization` header, but no
+//! It serves `InvokeAgent` of `bedrock-agent-runtime`, what can be read of `bedrock-agent`
+//! (`ListAgents`, `GetAgent`, `ListAgentAliases`, `ListAgentActionGroups`, `GetAgentActionGroup`)
+//! and `GetCallerIdentity` of STS, so that one `AWS_ENDPOINT_URL` does for everything. Requests must carry an `Authorization` header, but no
 //! signature is checked; the access key `AKIADENIED` may do nothing. Agents whose id begins with
 //! `MISSING` do not exist; for all others one demo agent answers, a banking assistant that
 //! remembers names and amounts. Some phrases are there for tests:
@@ -58,10 +59,19 @@
 //!
 //! An answer with fewer chunks than N breaks after its last one; a hand-over and files count as
 //! chunks, and `first` for N is before anything, traces too. A fault that is none of these is an
-//! error: at start in the configuration, a `ValidationException` in an attribute.
+//! error: at start in the configuration, a `ValidationException` in an attribute. The control
+//! plane's answers are documents: there the faults that refuse count (of `:N`, all its calls
+//! together), `stall-headers` and `stall`, which are the same, and `thinking:MS`, a late answer.
+//!
+//! # The control plane
+//! It lists four agents, of which one is not prepared, each with the aliases `LIVEALIAS1`,
+//! `PAUSEDALI1`, which takes no turns, and `TSTALIASID`. Other agents can be asked all the same.
+//! `POST /_emulator/control-plane` changes it for tests, as `{"agents": 250, "fault": "throttle:2",
+//! "operation": "ListAgents", "idle_session_ttl_seconds": 60}`, each member optional.
 //!
 //! # What it saw
-//! `GET /_emulator/state` tells the calls, how they ended, and the sessions, as JSON;
+//! `GET /_emulator/state` tells the calls, how they ended, the sessions, and how often the control
+//! plane was asked, as JSON;
 //! `POST /_emulator/reset` forgets all that.
 
 use std::io;
@@ -84,12 +94,14 @@ mod actions;
 mod behaviour;
 mod calls;
 mod citations;
+mod control_plane;
 mod converse;
 mod demo_agent;
 mod draft;
 mod facts;
 mod faults;
 mod files_out;
+mod fleet;
 mod frames;
 mod guardrail;
 mod invoke_agent;
@@ -151,6 +163,7 @@ pub struct Emulator {
 struct Emulated {
     sessions: Arc<sessions::Sessions>,
     calls: Arc<calls::Calls>,
+    fleet: control_plane::Fleet,
     behaviour: behaviour::Behaviour,
     account: String,
 }
@@ -177,6 +190,7 @@ pub async fn bind(config: &config::Emulator) -> Result<Emulator, BindError> {
         emulated: Arc::new(Emulated {
             sessions: Arc::new(sessions::Sessions::new(config.idle_session_ttl)),
             calls: Arc::default(),
+            fleet: control_plane::Fleet::new(&config.account, config.idle_session_ttl),
             behaviour,
             account: config.account.clone(),
         }),

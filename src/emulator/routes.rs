@@ -1,6 +1,7 @@
 //! Which operation a request is for.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::control_plane::{self, Operation};
 use super::refusal::Refusal;
 use super::script::AnswerBody;
 use super::sessions::SessionKey;
@@ -29,6 +31,8 @@ struct State {
     /// Most calls at once on any one session.
     max_concurrent_per_session: u32,
     sessions_total: usize,
+    /// Calls to the control plane, by operation.
+    control_plane: BTreeMap<&'static str, u64>,
     /// The latest used first, and not all when they are many.
     sessions: Vec<Value>,
 }
@@ -38,10 +42,17 @@ pub(super) async fn answer(
     emulated: Arc<Emulated>,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Infallible> {
+    if let Some(operation) = Operation::at(request.method(), request.uri().path()) {
+        let reply = control_plane::answer(&emulated, operation, request).await;
+        return Ok(reply.map(Reply::Left));
+    }
     let reply = match (request.method(), request.uri().path()) {
         (&Method::POST, "/") => sts::answer(&emulated, request).await,
         (&Method::GET, "/_emulator/state") => state(&emulated),
         (&Method::POST, "/_emulator/reset") => reset(&emulated),
+        (&Method::POST, "/_emulator/control-plane") => {
+            control_plane::set_up(&emulated, request).await
+        }
         (&Method::POST, path) => match invoked_session(path) {
             Some(key) => return Ok(invoke_agent::invoke(&emulated, key, request).await),
             None => Refusal::unknown_operation().response(request_id()),
@@ -101,6 +112,7 @@ fn state(emulated: &Emulated) -> Response<Full<Bytes>> {
         activity: emulated.calls.shown(),
         max_concurrent_per_session: emulated.sessions.peak(),
         sessions_total,
+        control_plane: emulated.fleet.calls(),
         sessions,
     };
     json_reply(&json!(shown))
@@ -109,6 +121,7 @@ fn state(emulated: &Emulated) -> Response<Full<Bytes>> {
 fn reset(emulated: &Emulated) -> Response<Full<Bytes>> {
     emulated.sessions.reset();
     emulated.calls.reset();
+    emulated.fleet.reset();
     json_reply(&json!({}))
 }
 

@@ -81,6 +81,7 @@ impl Setting {
             aws: Arc::new(AwsClients::emulated("http://127.0.0.1:9")),
             metrics: Arc::clone(&metrics),
             config: Arc::clone(&config),
+            discovery: Arc::default(),
         };
         let routes = Arc::new(Routes::open(deps).unwrap());
         let sessions = Sessions::start(config, Arc::clone(&metrics), store, routes).await.unwrap();

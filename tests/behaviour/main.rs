@@ -12,6 +12,7 @@ mod ask;
 mod bad_input;
 mod broker;
 mod client;
+mod discovery;
 mod drain;
 mod expiry;
 mod failures;

@@ -25,7 +25,8 @@ use self::dialogue::{Operation, Plan, Step, Upstream};
 use self::failure::Refused;
 use self::merge::Merge;
 use self::wishes::Wishes;
-use super::{Ask, Backend, Farewell, Kind, Mistake, Outlet};
+use super::discovery::IdleTime;
+use super::{Ask, Backend, Deps, Farewell, Kind, Mistake, Outlet};
 
 pub(super) mod answer;
 mod arguments;
@@ -47,9 +48,11 @@ mod trace;
 mod utf8;
 pub(super) mod wishes;
 
-const NAME: &str = "bedrock-agent";
+pub(super) const NAME: &str = "bedrock-agent";
+/// What the direct names of agents begin with; `AGENT` or `AGENT/ALIAS` follows.
+pub(super) const DIRECT_PREFIX: &str = "bedrock/agent/";
 /// The alias that stands for an agent's working draft.
-const DRAFT_ALIAS: &str = "TSTALIASID";
+pub(super) const DRAFT_ALIAS: &str = "TSTALIASID";
 /// Agents forget a little before they say; past this share of their idle time we count a
 /// session as forgotten.
 pub(super) const MARGIN: f64 = 0.95;
@@ -62,7 +65,7 @@ const KNOWLEDGE_BASES: &[&str] = &["sessionState", "knowledgeBaseConfigurations"
 /// The kind's entry in [`KINDS`](super::KINDS).
 pub(super) const KIND: Kind = Kind {
     name: NAME,
-    direct_prefix: Some("bedrock/agent/"),
+    direct_prefix: Some(DIRECT_PREFIX),
     direct: direct_settings,
     check,
     open: |model, deps| Arc::new(BedrockAgent::open(model, deps)),
@@ -99,7 +102,7 @@ fn check(model: &Model) -> Vec<Mistake> {
 }
 
 /// At most ten letters and digits (API model: `^[0-9a-zA-Z]+$`, 10).
-fn is_agent_id(id: &str) -> bool {
+pub(super) fn is_agent_id(id: &str) -> bool {
     (1..=10).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
@@ -117,15 +120,17 @@ struct BedrockAgent {
 #[derive(Debug)]
 struct Agent {
     upstream: Upstream,
+    idle: IdleTime,
     id: String,
     alias: String,
 }
 
 impl BedrockAgent {
-    fn open(model: &Model, deps: &super::Deps) -> Self {
+    fn open(model: &Model, deps: &Deps) -> Self {
         Self {
             agent: Arc::new(Agent {
                 upstream: Upstream::open(NAME, model, deps),
+                idle: deps.discovery.idle_time(model, &deps.aws),
                 id: model.agent_id.clone().unwrap_or_default(),
                 alias: model.agent_alias_id.clone().unwrap_or_else(|| DRAFT_ALIAS.to_owned()),
             }),
@@ -144,7 +149,7 @@ impl Backend for BedrockAgent {
     }
 
     fn remembers(&self) -> Option<Duration> {
-        Some(self.agent.upstream.model.idle_session_ttl.mul_f64(MARGIN))
+        Some(self.agent.idle.get().mul_f64(MARGIN))
     }
 
     fn agent(&self) -> Option<(&str, &str)> {
