@@ -25,6 +25,8 @@ mod aws;
 mod bedrock_agent;
 mod bedrock_inline_agent;
 pub mod breaker;
+#[cfg(test)]
+mod canned;
 mod discovery;
 mod pool;
 mod retry;

@@ -44,6 +44,8 @@ mod spelled_result;
 mod tally;
 pub(super) mod tap;
 mod target;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod utf8;
 pub(super) mod wishes;
@@ -257,32 +259,5 @@ impl InvokeAgent<'_> {
             .set_files((!step.files.is_empty()).then(|| step.files.clone()))
             .set_conversation_history(history)
             .build()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn agent_ids_that_the_service_would_not_take_are_mistakes() {
-        let mut model = Model::new("m".parse().unwrap(), NAME);
-        assert_eq!(check(&model)[0].setting, "agent_id");
-        model.agent_id = Some("AGENT/../X".to_owned());
-        assert_eq!(check(&model)[0].setting, "agent_id");
-        model.agent_id = Some("AGENT12345".to_owned());
-        assert!(check(&model).is_empty());
-    }
-
-    #[test]
-    fn a_knowledge_base_without_its_search_is_a_mistake() {
-        let mut model = Model::new("m".parse().unwrap(), NAME);
-        model.agent_id = Some("AGENT12345".to_owned());
-        model.agents.knowledge_bases = vec![json!({ "knowledgeBaseId": "KB12345678" })];
-        let mistakes = check(&model);
-        assert_eq!(mistakes[0].setting, "knowledge_bases");
-        assert!(mistakes[0].message.contains("knowledge_bases[0].retrievalConfiguration"));
     }
 }

@@ -36,6 +36,8 @@ use super::{Ask, Backend, Deps, Farewell, Kind, Mistake, Outlet};
 mod action_groups;
 mod client_tools;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 const NAME: &str = "bedrock-inline-agent";
 /// Characters that an instruction must have, by the API model.
@@ -328,47 +330,5 @@ impl From<InlineAgentResponseStream> for AgentEvent {
             InlineAgentResponseStream::Files(part) => Self::Files(part.files.unwrap_or_default()),
             _ => Self::Unknown,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn model() -> Model {
-        let mut model = Model::new("m".parse().unwrap(), NAME);
-        model.inline.foundation_model = Some("anthropic.claude".to_owned());
-        model.inline.instruction = Some("x".repeat(SHORTEST));
-        model
-    }
-
-    #[test]
-    fn an_inline_agent_needs_a_model_and_an_instruction() {
-        assert!(check(&model()).is_empty());
-        let settings = |model: &Model| -> Vec<_> {
-            check(model).into_iter().map(|mistake| mistake.setting).collect()
-        };
-        let mut bare = model();
-        bare.inline.foundation_model = None;
-        bare.inline.instruction = Some("Be kind.".to_owned());
-        assert_eq!(settings(&bare), ["foundation_model", "instruction"]);
-    }
-
-    #[test]
-    fn wrong_groups_bases_and_guardrails_are_mistakes_with_their_place() {
-        let mut model = model();
-        model.inline.action_groups = vec![json!({ "actionGroupName": "client_tools" })];
-        model.agents.knowledge_bases = vec![json!({ "knowledgeBaseId": "KB1" })];
-        model.inline.guardrail_version = Some("1".to_owned());
-        model.agents.memory_id = Some("{user}".to_owned());
-        let mistakes = check(&model);
-        let settings: Vec<_> = mistakes.iter().map(|mistake| mistake.setting).collect();
-        let wrong = ["action_groups", "knowledge_bases", "guardrail_version", "memory_id"];
-        assert_eq!(settings, wrong);
-        assert_eq!(mistakes[1].message, "knowledge_bases[0].description must be a text");
-        model.inline.action_groups = vec![json!({ "name": "G" })];
-        assert!(check(&model)[0].message.starts_with("action_groups[0]"));
     }
 }
