@@ -23,6 +23,7 @@ mod leaving;
 mod logs;
 mod names;
 mod resuming;
+mod return_of_control;
 mod sessions;
 mod transcripts;
 mod turns;
