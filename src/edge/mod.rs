@@ -29,6 +29,7 @@ use crate::wire::{Defaults, WireFormat, ndjson, openai_chat};
 
 pub mod listener;
 
+mod files;
 mod follow;
 mod models;
 mod probes;
@@ -209,7 +210,12 @@ impl Edge {
             Target::Session => or_refused(self.session(&incoming)).await,
             Target::EndSession => or_refused(self.end_session(&incoming)).await,
             Target::Interrupt => or_refused(self.interrupt(&incoming, body)).await,
+            Target::Move => or_refused(self.move_session(&incoming, body)).await,
             Target::Events => or_refused(self.events(&incoming)).await,
+            Target::Files => or_failure(self.files(&incoming)),
+            Target::File => or_failure(self.file(&incoming)),
+            Target::FileContent => or_failure(self.file_content(&incoming)),
+            Target::DeleteFile => or_failure(self.delete_file(&incoming)),
             Target::Health => self.health(),
             Target::Live => probes::live(),
             Target::Ready => self.ready(),

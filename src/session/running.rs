@@ -233,7 +233,7 @@ impl Running {
     }
 
     /// Appends what the pump brought; gives how the turn ended, if it did.
-    pub(super) fn take_in(&mut self, pumped: Pumped) -> Option<Outcome> {
+    pub(super) fn take_in(&mut self, env: &Env, pumped: Pumped) -> Option<Outcome> {
         if !self.decide(&pumped) {
             return None;
         }
@@ -252,6 +252,7 @@ impl Running {
                 return Some(Err(Failure::internal()));
             }
         }
+        env.files.take_in(&self.writer.log().meta().key, &pumped.events);
         if !pumped.events.is_empty() {
             self.writer.append(pumped.events);
         }

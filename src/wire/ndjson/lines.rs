@@ -256,7 +256,8 @@ fn error_code(kind: FailureKind) -> &'static str {
         FailureKind::NotFound
         | FailureKind::ModelNotFound
         | FailureKind::SessionNotFound
-        | FailureKind::TurnNotFound => "not_found",
+        | FailureKind::TurnNotFound
+        | FailureKind::FileNotFound => "not_found",
         FailureKind::SessionBusy => "conflict",
         FailureKind::RateLimited
         | FailureKind::QueueFull
