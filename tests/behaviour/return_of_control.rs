@@ -180,6 +180,34 @@ async fn a_tools_error_is_told_to_the_agent_or_fails_the_turn_where_that_is_aske
 }
 
 #[tokio::test]
+async fn results_that_fail_on_their_way_leave_a_session_that_goes_on() {
+    let broker = Broker::start().await;
+    let faults = [
+        ("validation", 400),
+        ("dependency", 502),
+        ("exception:throttlingException:0", 429),
+        ("exception:validationException:1", 400),
+        ("garbage:0", 502),
+        ("cut:0", 502),
+    ];
+    for (fault, status) in faults {
+        let asked = broker.ask("call: a; then say: Done.").session(fault).whole();
+        let asked = asked.answer().await;
+        let [a] = &calls(&asked)[..] else { panic!("{asked:?}") };
+        let results = json!([a.result("1")]);
+        let ask = broker.ask("x").session(fault).with("messages", results).whole();
+        let failed = ask.clone().fault(fault).answer().await;
+        assert_eq!(failed.status, status, "{fault}: {failed:?}");
+        // Where the agent took them in after all, it does not wait for them a second time; where
+        // the answer had begun, the turn was had.
+        let again = [ask.answer().await.status, ask.answer().await.status];
+        assert!(again.contains(&200) || fault.ends_with(":1"), "{fault}: {again:?}");
+        let usable = broker.ask("repeat: usable").session(fault).whole().text().await;
+        assert_eq!(usable, "usable", "{fault}");
+    }
+}
+
+#[tokio::test]
 async fn a_confirmation_is_yes_or_no_and_nothing_else() {
     let broker = Broker::start().await;
     let asked = say(&broker, "call: book @confirm; then say: Done.").answer().await;

@@ -175,7 +175,7 @@ fn failure(exception: Exception, aws_message: &str) -> Failure {
         }
         Exception::ResourceNotFound => Failure::new(
             FailureKind::ModelNotFound,
-            "the agent or its alias does not exist upstream; check its ids and region",
+            "the agent, its alias or what it is made of does not exist upstream; check ids and region",
         )
         .at("model"),
         Exception::Validation => Failure::new(

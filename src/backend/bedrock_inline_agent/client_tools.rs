@@ -1,8 +1,7 @@
 //! The client's tools as an action group that returns control.
 //!
-//! Each tool is a function of the group [`GROUP`]. The service's names follow a rule of their
-//! own (`^([0-9a-zA-Z][_-]?){1,100}$`), so a name that it does not take is replaced, with digits
-//! that stand for it, and put back when the function is called.
+//! Each tool is a function of the group [`GROUP`]. A name that the service does not take is
+//! replaced, and put back when the function is called.
 
 use std::collections::HashMap;
 
@@ -12,18 +11,16 @@ use aws_sdk_bedrockagentruntime::types::{
 };
 use serde_json::{Map, Value};
 
-use crate::backend::bedrock_agent::call_names::digits;
 use crate::backend::bedrock_agent::return_control::Toolbox;
 use crate::turn::{Failure, Pending, PendingCall, Tool};
 
 use super::schema::{PACKED, Parameters, cut, detail, parameters};
+use super::service_names::service_name;
 
 /// The action group that the client's tools are.
 pub(super) const GROUP: &str = "client_tools";
 /// Characters of a function's description.
 const DESCRIPTION_LIMIT: usize = 1_200;
-/// Characters kept of a name that is replaced.
-const KEPT: usize = 55;
 
 /// The tools that a client brought along.
 #[derive(Debug, Default)]
@@ -155,43 +152,13 @@ fn waited_for(call: &PendingCall) -> Option<ClientTool> {
     Some(ClientTool { name: call.call.name.clone(), function, is_packed })
 }
 
-/// Whether the service takes a text as the name of a function or parameter.
-pub(super) fn is_service_name(text: &str) -> bool {
-    (1..=100).contains(&text.len()) && text == cleaned(text)
-}
-
-/// The name itself where the service takes it, else one that stands for it.
-fn service_name(name: &str) -> String {
-    if is_service_name(name) {
-        return name.to_owned();
-    }
-    let clean = cleaned(name);
-    let kept = clean.get(..KEPT).unwrap_or(&clean).trim_end_matches(['_', '-']);
-    let kept = if kept.is_empty() { "tool" } else { kept };
-    format!("{kept}_{}", digits(name))
-}
-
-/// Letters and digits, with one `_` or `-` at most after each.
-fn cleaned(name: &str) -> String {
-    let mut clean = String::with_capacity(name.len());
-    for character in name.chars() {
-        let follows_letter = clean.ends_with(|last: char| last.is_ascii_alphanumeric());
-        match character {
-            letter if letter.is_ascii_alphanumeric() => clean.push(letter),
-            '-' if follows_letter => clean.push('-'),
-            _ if follows_letter => clean.push('_'),
-            _ => {}
-        }
-    }
-    clean
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use crate::turn::{Confirmation, ToolCall};
 
+    use super::super::action_groups;
     use super::*;
 
     fn tool(name: &str, parameters: Value) -> Tool {
@@ -220,18 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn names_that_the_service_does_not_take_are_replaced_and_put_back() {
-        for name in ["a", "get_weather", "a-b_c", "x_"] {
-            assert_eq!(service_name(name), name);
-        }
-        for name in ["_a", "a__b", "-", "", "a_-b", &"x".repeat(101)] {
-            let replaced = service_name(name);
-            assert!(is_service_name(&replaced), "{name}: {replaced}");
-            let tools = of(&[tool(name, json!({}))], None);
-            let (back, _) = tools.unpack(GROUP, &replaced, &Map::new()).unwrap();
-            assert_eq!(back, name);
-        }
-        assert_ne!(service_name("a__b"), service_name("a___b"));
+    fn a_name_that_was_replaced_is_put_back() {
+        let tools = of(&[tool("__ask", json!({}))], None);
+        let group = tools.group().unwrap();
+        let replaced = action_groups::functions(&group).next().unwrap();
+        assert_ne!(replaced, "__ask");
+        let (back, _) = tools.unpack(GROUP, replaced, &Map::new()).unwrap();
+        assert_eq!(back, "__ask");
     }
 
     #[test]

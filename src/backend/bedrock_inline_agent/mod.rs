@@ -36,6 +36,7 @@ use super::{Ask, Backend, Deps, Farewell, Kind, Mistake, Outlet};
 mod action_groups;
 mod client_tools;
 mod schema;
+mod service_names;
 #[cfg(test)]
 mod tests;
 

@@ -11,6 +11,8 @@ use std::collections::HashMap;
 use aws_sdk_bedrockagentruntime::types::{ParameterDetail, ParameterType};
 use serde_json::{Map, Value};
 
+use super::service_names::is_service_name;
+
 /// The parameter that carries arguments that do not fit flat ones.
 pub(super) const PACKED: &str = "arguments_json";
 /// Characters of a parameter's description.
@@ -116,7 +118,7 @@ fn flat(schema: &Value) -> Option<HashMap<String, ParameterDetail>> {
     let required = members.get("required").and_then(Value::as_array);
     let is_required = |name: &str| required.is_some_and(|list| list.iter().any(|it| it == name));
     let property = |(name, schema): (&String, &Value)| {
-        let is_name = super::client_tools::is_service_name(name);
+        let is_name = is_service_name(name);
         Some((is_name.then(|| name.clone())?, property(schema, is_required(name))?))
     };
     properties.iter().map(property).collect()
