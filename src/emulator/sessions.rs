@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
@@ -25,6 +26,9 @@ const MAX_SHOWN: usize = 1_000;
 /// connection that its client has closed is noticed a moment later, and a client that has hung
 /// up on one call may begin the next at once.
 const CONFLICT_GRACE: Duration = Duration::from_millis(10);
+
+/// What stands for the id of an agent that has none.
+const INLINE: &str = "inline";
 
 /// Which session: agent, alias and the caller's session id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,6 +48,12 @@ pub(super) struct Session {
     pub(super) memory: Memory,
     /// `sessionAttributes`, kept from call to call.
     pub(super) attributes: BTreeMap<String, String>,
+    /// The long-term memory that it belongs to.
+    pub(super) memory_id: Option<String>,
+    /// When it began.
+    pub(super) began: OffsetDateTime,
+    /// The files that it was given, described; the latest of them.
+    pub(super) files: Vec<String>,
     /// The actions whose results are waited for.
     pub(super) pending: Option<Pending>,
     /// Calls so far, refused ones counted.
@@ -70,11 +80,26 @@ enum State {
     Busy(u64),
 }
 
+impl SessionKey {
+    /// The session of an agent that comes with each call and has no id.
+    pub(super) fn inline(session: String) -> Self {
+        Self { agent: INLINE.to_owned(), alias: String::new(), session }
+    }
+
+    /// Whether the agent comes with each call.
+    pub(super) fn is_inline(&self) -> bool {
+        self.alias.is_empty() && self.agent == INLINE
+    }
+}
+
 impl Session {
     fn new(state: State, now: Instant) -> Self {
         Self {
             memory: Memory::default(),
             attributes: BTreeMap::new(),
+            memory_id: None,
+            began: OffsetDateTime::now_utc(),
+            files: Vec::new(),
             pending: None,
             calls: 0,
             turns: 0,
@@ -90,6 +115,9 @@ impl Session {
     fn forget(&mut self) {
         self.memory = Memory::default();
         self.attributes.clear();
+        self.memory_id = None;
+        self.began = OffsetDateTime::now_utc();
+        self.files.clear();
         self.pending = None;
         self.calls = 0;
         self.turns = 0;
@@ -99,7 +127,9 @@ impl Session {
     fn weigh(&self) -> usize {
         let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
         let pending = self.pending.as_ref().map_or(0, Pending::weight);
-        size_of::<Self>() + self.memory.weight() + attributes.sum::<usize>() + pending
+        let files = self.files.iter().map(String::len);
+        let held = attributes.sum::<usize>() + files.sum::<usize>() + pending;
+        size_of::<Self>() + self.memory.weight() + held
     }
 }
 
@@ -198,6 +228,8 @@ fn show(key: &SessionKey, session: &Session) -> Value {
             "topics": session.memory.topics,
         },
         "attributes": session.attributes,
+        "files": session.files,
+        "memory_id": session.memory_id,
         "pending": session.pending.as_ref().map(Pending::names),
     })
 }

@@ -6,4 +6,6 @@ mod conversation;
 mod faults;
 mod handing_over;
 mod harness;
+mod inline;
 mod protocol;
+mod requests;
