@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod agent_state;
 mod agent_stream;
 mod ask;
 mod bad_input;
@@ -20,6 +21,7 @@ mod fallbacks;
 mod files;
 mod gate;
 mod golden;
+mod inline_agents;
 mod keep_alive;
 mod leaving;
 mod logs;

@@ -13,10 +13,10 @@ const TOUR: &str = "say: One moment.; call: forecast city=Oslo days=3; call: fli
 
 /// A tool call as a client sees it.
 #[derive(Debug, Clone, PartialEq)]
-struct Call {
+pub(crate) struct Call {
     id: String,
-    name: String,
-    arguments: Value,
+    pub(crate) name: String,
+    pub(crate) arguments: Value,
     confirmation: Value,
 }
 
@@ -32,13 +32,13 @@ impl Call {
         }
     }
 
-    fn result(&self, content: &str) -> Value {
+    pub(crate) fn result(&self, content: &str) -> Value {
         json!({ "role": "tool", "tool_call_id": self.id, "content": content })
     }
 }
 
 /// The calls of a reply in one piece, which must have ended for them.
-fn calls(answer: &Answer) -> Vec<Call> {
+pub(crate) fn calls(answer: &Answer) -> Vec<Call> {
     assert_eq!(answer.status, 200, "{answer:?}");
     let choice = &answer.body["choices"][0];
     assert_eq!(choice["finish_reason"], "tool_calls", "{answer:?}");
