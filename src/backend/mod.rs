@@ -24,7 +24,10 @@ pub mod http;
 mod agentcore;
 mod aws;
 mod bedrock_agent;
+mod bedrock_inline_agent;
 pub mod breaker;
+#[cfg(test)]
+mod canned;
 mod discovery;
 mod pool;
 mod retry;
@@ -36,7 +39,8 @@ pub use discovery::{Discovery, FoundAgent};
 pub use routes::{Route, Routes};
 
 /// Every kind of backend.
-pub const KINDS: &[Kind] = &[bedrock_agent::KIND, agentcore::KIND, pool::KIND];
+pub const KINDS: &[Kind] =
+    &[bedrock_agent::KIND, bedrock_inline_agent::KIND, agentcore::KIND, pool::KIND];
 
 /// A kind of backend: what it is called and how one is made from a model's settings.
 #[derive(Debug, Clone, Copy)]
