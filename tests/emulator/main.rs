@@ -5,4 +5,5 @@ mod conversation;
 mod converse;
 mod faults;
 mod harness;
+mod native;
 mod protocol;

@@ -402,6 +402,18 @@ pub(in crate::emulator) const CARDS: &[Card] = &[
     embedder("cohere.embed-v4:0", "Embed v4", "Cohere", 128_000),
 ];
 
+/// What answers as an OpenAI upstream, whatever the model is called.
+pub(in crate::emulator) const UPSTREAM: Card = Card {
+    id: "upstream",
+    name: "Upstream",
+    provider: "OpenAI",
+    context: 128_000,
+    max_output: 128_000,
+    profiles: &[],
+    on_demand: true,
+    can: GPT_OSS,
+};
+
 const fn embedder(
     id: &'static str,
     name: &'static str,

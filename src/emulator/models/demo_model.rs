@@ -231,10 +231,10 @@ impl<'a> Draft<'a> {
         let count = self.blocks.iter().filter(|block| matches!(block, Said::Call { .. })).count();
         let hash = identifier(&self.digest, u32::try_from(count).unwrap_or(u32::MAX) + 1);
         let thought = matches!(self.blocks.first(), Some(Said::Thought { .. } | Said::Hidden(_)));
-        let prefix = if thought { thinking::THOUGHT_OF } else { "tooluse_n" };
+        let mark = if thought { thinking::THOUGHT_OF } else { 'n' };
         let input = Value::Object(arguments).to_string();
         self.blocks.push(Said::Call {
-            id: format!("{prefix}{hash}"),
+            id: format!("{}{mark}{hash}", thinking::CALLS[0]),
             name: name.to_owned(),
             input,
         });

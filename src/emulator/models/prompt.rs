@@ -320,8 +320,6 @@ pub(in crate::emulator) struct ToolSpec {
     pub(in crate::emulator) description: Option<String>,
     /// What it takes.
     pub(in crate::emulator) input_schema: InputSchema,
-    /// Whether arguments must fit to the letter.
-    pub(in crate::emulator) strict: Option<bool>,
 }
 
 /// What a tool takes.
@@ -421,6 +419,12 @@ pub(in crate::emulator) struct SchemaText {
 }
 
 impl Prompt {
+    /// A prompt of these words alone.
+    pub(in crate::emulator) fn saying(text: &str) -> Self {
+        let content = vec![Block::Text(text.to_owned())];
+        Self { messages: vec![Message { role: Role::User, content }], ..Self::default() }
+    }
+
     /// The tools that the caller runs.
     pub(in crate::emulator) fn tools(&self) -> impl Iterator<Item = &ToolSpec> {
         let tools = self.tool_config.iter().flat_map(|config| &config.tools);
