@@ -91,6 +91,7 @@ mod faults;
 mod frames;
 mod invoke_agent;
 mod models;
+mod openai;
 mod refusal;
 mod request;
 mod routes;

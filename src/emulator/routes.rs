@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::refusal::Refusal;
 use super::script::AnswerBody;
 use super::sessions::SessionKey;
-use super::{Emulated, calls, invoke_agent, models, sts};
+use super::{Emulated, calls, invoke_agent, models, openai, sts};
 
 /// The body of a reply: whole, or an answer in the making.
 pub(super) type Reply = Either<Full<Bytes>, AnswerBody>;
@@ -39,7 +39,11 @@ pub(super) async fn answer(
     emulated: Arc<Emulated>,
     request: Request<Incoming>,
 ) -> Result<Response<Either<Reply, models::Reply>>, Infallible> {
-    match models::answer(&emulated, request).await {
+    let request = match models::answer(&emulated, request).await {
+        Ok(answered) => return Ok(answered.map(Either::Right)),
+        Err(request) => request,
+    };
+    match openai::answer(&emulated, request).await {
         Ok(answered) => Ok(answered.map(Either::Right)),
         Err(request) => Ok(agents(emulated, request).await?.map(Either::Left)),
     }

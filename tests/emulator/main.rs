@@ -6,4 +6,5 @@ mod converse;
 mod faults;
 mod harness;
 mod native;
+mod openai;
 mod protocol;

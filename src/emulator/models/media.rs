@@ -249,6 +249,11 @@ fn image_size(bytes: &[u8]) -> Option<(u32, u32)> {
     }
 }
 
+/// What a picture is, where its bytes are here and tell.
+pub(in crate::emulator) fn kind_of(media: &Media) -> Option<&'static str> {
+    image_kind(&contents(&media.source))
+}
+
 /// What a model says of a picture.
 pub(in crate::emulator) fn describe(kind: &str, media: &Media) -> String {
     let decoded = match &media.source {

@@ -31,9 +31,11 @@ pub(super) mod attempts;
 pub(super) mod catalogue;
 pub(super) mod converse;
 pub(super) mod demo_model;
+pub(super) mod media;
 pub(super) mod phrases;
 pub(super) mod playback;
 pub(super) mod prompt;
+pub(super) mod schema;
 pub(super) mod seen;
 pub(super) mod thinking;
 pub(super) mod tokens;
@@ -45,11 +47,9 @@ mod claude_reply;
 mod embeddings;
 mod exceptions;
 mod guardrail;
-mod media;
 mod native;
 mod operations;
 mod rules;
-mod schema;
 mod senses;
 mod titan;
 mod tool_rules;
@@ -177,7 +177,7 @@ fn whole(body: &Value) -> Response<Reply> {
 }
 
 /// How a call is signed.
-fn authorization(headers: &HeaderMap) -> Option<&'static str> {
+pub(super) fn authorization(headers: &HeaderMap) -> Option<&'static str> {
     let text = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
     [("AWS4-HMAC-SHA256", "sigv4"), ("Bearer ", "bearer")]
         .into_iter()
