@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 
 use crate::emulator::refusal::Refusal;
 
-use super::prompt::{Prompt, ToolChoice};
+use super::prompt::Prompt;
 use super::rules::told;
+use super::terms::ToolChoice;
 
 /// What `anthropic_version` has to be on Bedrock.
 const VERSION: &str = "bedrock-2023-05-31";

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Said, Usage};
-use super::catalogue::Card;
+use super::cards::Card;
 use super::converse::{fragments, pieces};
 use super::native::{self, Chunk};
 use super::thinking;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::emulator::refusal::Refusal;
 
-use super::catalogue::Card;
+use super::cards::Card;
 use super::claude::malformed;
 use super::{tokens, vectors};
 

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::emulator::refusal::Refusal;
 
-use super::catalogue::{Can, Card};
+use super::cards::{Can, Card};
 use super::prompt::{Block, Chunk, Document, Media, Message, ResultBlock, Role, Source};
 
 /// Pictures in a message, at most.

@@ -28,6 +28,7 @@ use super::{Emulated, REQUEST_ID};
 
 pub(super) mod answer;
 pub(super) mod attempts;
+pub(super) mod cards;
 pub(super) mod catalogue;
 pub(super) mod converse;
 pub(super) mod demo_model;
@@ -37,6 +38,7 @@ pub(super) mod playback;
 pub(super) mod prompt;
 pub(super) mod schema;
 pub(super) mod seen;
+pub(super) mod terms;
 pub(super) mod thinking;
 pub(super) mod tokens;
 pub(super) mod vectors;
@@ -92,12 +94,12 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Request<Incoming>> {
     let (method, path) = (request.method(), request.uri().path());
-    match method {
-        &Method::GET => match listed(emulated, &request) {
+    match *method {
+        Method::GET => match listed(emulated, &request) {
             Some(listed) => Ok(listed),
             None => Err(request),
         },
-        &Method::POST => {
+        Method::POST => {
             let Some((operation, model)) = operations::asked(path) else { return Err(request) };
             Ok(operations::perform(emulated, operation, &model, request).await)
         }

@@ -9,9 +9,10 @@ use crate::emulator::frames;
 use crate::emulator::refusal::Refusal;
 
 use super::answer::{Answer, Stop, Usage};
-use super::catalogue::Card;
+use super::cards::Card;
 use super::playback::{Piece, Pieces};
-use super::prompt::{Guardrail, Performance, Prompt, Tier};
+use super::prompt::Prompt;
+use super::terms::{Guardrail, Performance, Tier};
 use super::{claude, claude_reply, titan};
 
 /// The member of a stream's last object that tells what the answer cost.

@@ -19,7 +19,8 @@ use crate::emulator::routes::{percent_decoded, request_id};
 use crate::emulator::{Emulated, REQUEST_ID};
 
 use super::answer::Answer;
-use super::catalogue::{self, Card};
+use super::cards::Card;
+use super::catalogue;
 use super::demo_model::{self, Ask};
 use super::playback::{Course, Framing, Pieces, Playback};
 use super::prompt::Prompt;

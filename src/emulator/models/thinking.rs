@@ -10,9 +10,10 @@ use sha2::{Digest, Sha256};
 
 use crate::emulator::refusal::Refusal;
 
-use super::catalogue::{Can, Card};
-use super::prompt::{Block, Message, Prompt, Reasoning, Role, ToolChoice};
+use super::cards::{Can, Card};
+use super::prompt::{Block, Message, Prompt, Reasoning, Role};
 use super::rules::told;
+use super::terms::ToolChoice;
 
 /// What is signed along with a thought, so that a signature cannot be guessed from the text.
 const SEAL: &str = "outcrop-emulator thought";

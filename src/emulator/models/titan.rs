@@ -10,7 +10,8 @@ use super::answer::{Answer, Said};
 use super::claude::malformed;
 use super::converse::pieces;
 use super::native::{self, Chunk};
-use super::prompt::{Block, Inference, Message, Prompt, Role};
+use super::prompt::{Block, Message, Prompt, Role};
+use super::terms::Inference;
 use super::tokens;
 
 /// Tokens of an answer when nothing is said.

@@ -3,12 +3,14 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::emulator::models::prompt::{Block, Empty, ResultBlock, ToolResult, ToolUse};
-use crate::emulator::models::prompt::{
-    Inference, InputSchema, Message, Named, OutputConfig, Prompt, Role, SchemaText, Structure,
-    SystemBlock, TextFormat, Tool, ToolChoice, ToolConfig, ToolSpec,
-};
+use crate::emulator::models::prompt::{Block, ResultBlock, ToolResult, ToolUse};
+use crate::emulator::models::prompt::{Message, Prompt, Role, SystemBlock};
 use crate::emulator::models::schema;
+use crate::emulator::models::terms::Empty;
+use crate::emulator::models::terms::{
+    Inference, InputSchema, Named, OutputConfig, SchemaText, Structure, TextFormat, Tool,
+    ToolChoice, ToolConfig, ToolSpec,
+};
 
 use super::parts;
 use super::wrong::Wrong;
@@ -299,7 +301,7 @@ fn tools(body: &Body) -> Result<Option<ToolConfig>, Wrong> {
         });
     }
     let tool_choice = choice(body.tool_choice.as_ref(), &specs)?;
-    let tools = specs.into_iter().map(Tool::ToolSpec).collect();
+    let tools = specs.into_iter().map(Tool::Spec).collect();
     Ok(Some(ToolConfig { tools, tool_choice }))
 }
 

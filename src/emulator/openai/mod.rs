@@ -18,7 +18,7 @@ use super::behaviour::Behaviour;
 use super::calls::Ending;
 use super::faults::Fault;
 use super::invoke_agent::read;
-use super::models::catalogue::UPSTREAM;
+use super::models::cards::UPSTREAM;
 use super::models::demo_model::{self, Ask};
 use super::models::playback::{Course, Framing, Pieces, Playback};
 use super::models::prompt::Prompt;
