@@ -6,7 +6,7 @@
 //! field that is added there does not compile until it is named here.
 
 use super::kind::{Count, Flag, Id, Kind, List, Maybe, Named, Positive, Seconds, TextTable};
-use super::structured::Structured;
+use super::structured::{Members, Structured};
 use super::text::{Address, Clear, KeyHash, Level, Text};
 use super::{
     AgentCore, AgentSettings, Aws, Config, Discovery, Emulator, InlineAgent, Key, Limits, Log,
@@ -192,6 +192,8 @@ fn turn_section(fields: &mut impl Fields, turn: &mut Turn) {
         output_bytes,
         retries,
         retry_delay,
+        breaker_failures,
+        breaker_pause,
         resume,
         resume_bytes,
     } = turn;
@@ -207,6 +209,8 @@ fn turn_section(fields: &mut impl Fields, turn: &mut Turn) {
     fields.field("output_bytes", &Count::BYTES, output_bytes);
     fields.field("retries", &RETRIES, retries);
     fields.field("retry_delay_seconds", &Seconds::ANY, retry_delay);
+    fields.field("breaker_failures", &Positive, breaker_failures);
+    fields.field("breaker_seconds", &Seconds::SOME, breaker_pause);
     fields.field("resume_seconds", &Seconds::ANY, resume);
     fields.field("resume_bytes", &Count::BYTES, resume_bytes);
 }
@@ -286,6 +290,9 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
         metadata_attributes,
         agents,
         fallbacks,
+        upstreams,
+        hedge_after,
+        hedge_agents,
         inline,
         core,
         lines: _,
@@ -313,6 +320,9 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
     fields.field("metadata_attributes", &Flag, metadata_attributes);
     agent_settings(fields, agents);
     fields.field("fallbacks", &List(Id::<ModelName>::new()), fallbacks);
+    fields.field("upstreams", &Members, upstreams);
+    fields.field("hedge_seconds", &Maybe(Seconds::SOME), hedge_after);
+    fields.field("hedge_agents", &Flag, hedge_agents);
     inline_agent(fields, inline);
     agent_core(fields, core);
 }

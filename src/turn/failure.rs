@@ -33,6 +33,8 @@ pub enum FailureKind {
     SessionNotFound,
     /// No turn of this id that can still be resumed in this tenant.
     TurnNotFound,
+    /// No file of this id in this tenant.
+    FileNotFound,
     /// The path exists, the method does not.
     MethodNotAllowed,
     /// Another turn runs and the policy is to reject.
@@ -88,6 +90,7 @@ impl FailureKind {
         Self::ModelNotFound,
         Self::SessionNotFound,
         Self::TurnNotFound,
+        Self::FileNotFound,
         Self::MethodNotAllowed,
         Self::SessionBusy,
         Self::RateLimited,
@@ -119,6 +122,7 @@ impl FailureKind {
             Self::ModelNotFound => "model_not_found",
             Self::SessionNotFound => "session_not_found",
             Self::TurnNotFound => "turn_not_found",
+            Self::FileNotFound => "file_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::SessionBusy => "session_busy",
             Self::RateLimited => "rate_limit_exceeded",
@@ -143,9 +147,11 @@ impl FailureKind {
             Self::BadRequest | Self::UnsupportedParameter | Self::UpstreamRejected => 400,
             Self::InvalidApiKey => 401,
             Self::ModelNotAllowed => 403,
-            Self::NotFound | Self::ModelNotFound | Self::SessionNotFound | Self::TurnNotFound => {
-                404
-            }
+            Self::NotFound
+            | Self::ModelNotFound
+            | Self::SessionNotFound
+            | Self::TurnNotFound
+            | Self::FileNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
             Self::SessionBusy => 409,
@@ -173,6 +179,7 @@ impl FailureKind {
             | Self::ModelNotFound
             | Self::SessionNotFound
             | Self::TurnNotFound
+            | Self::FileNotFound
             | Self::MethodNotAllowed
             | Self::UpstreamRejected => "invalid_request_error",
             Self::ModelNotAllowed => "permission_error",
@@ -203,6 +210,7 @@ impl FailureKind {
             | Self::ModelNotFound
             | Self::SessionNotFound
             | Self::TurnNotFound
+            | Self::FileNotFound
             | Self::MethodNotAllowed
             | Self::SessionBusy
             | Self::RateLimited
@@ -244,6 +252,7 @@ impl FailureKind {
             | Self::ModelNotFound
             | Self::SessionNotFound
             | Self::TurnNotFound
+            | Self::FileNotFound
             | Self::MethodNotAllowed
             | Self::SessionBusy
             | Self::UpstreamRejected
