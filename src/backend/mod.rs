@@ -22,16 +22,19 @@ use crate::turn::{
 pub mod http;
 
 mod aws;
+mod bedrock;
 mod bedrock_agent;
 mod retry;
 mod routes;
 mod template;
 
 pub use aws::{AwsClients, AwsHealth};
+pub use bedrock::{FIELDS as BEDROCK_FIELDS, Treatment};
 pub use routes::{Route, Routes};
 
-/// Every kind of backend.
-pub const KINDS: &[Kind] = &[bedrock_agent::KIND];
+/// Every kind of backend. Of two whose prefixes fit a direct name, the first is meant: `bedrock/`
+/// is any model's, and stands last.
+pub const KINDS: &[Kind] = &[bedrock_agent::KIND, bedrock::KIND];
 
 /// A kind of backend: what it is called and how one is made from a model's settings.
 #[derive(Debug, Clone, Copy)]
