@@ -43,6 +43,9 @@
 //! | `bad-gateway` | 502 `BadGatewayException` |
 //! | `503` | a plain 503, as from a load balancer |
 //! | `expired-token` | 403 `ExpiredTokenException` |
+//! | `model-timeout` | 408 `ModelTimeoutException`; models alone have it, as the next two |
+//! | `model-error` | 424 `ModelErrorException` |
+//! | `context-overflow` | 400 `ValidationException`: the input is too long |
 //! | any of these with `:N` | only the first N calls of the session, as in `throttle:2` |
 //! | `stall-headers` | no answer at all |
 //! | `stall` | a head, then silence |
@@ -50,6 +53,7 @@
 //! | `cut:N` | the connection closes in the middle of a frame after N chunks |
 //! | `garbage:N` | a frame with a wrong checksum after N chunks |
 //! | `error-frame:N` | a frame of `:message-type: error` after N chunks |
+//! | `end:N` | a clean end after N chunks, as if that were all |
 //! | `exception:NAME:N` | the exception NAME, in lower camel case, after N chunks |
 //! | `slow` | every byte is written on its own |
 //! | `empty` | no chunk, and a clean end |
@@ -86,6 +90,7 @@ mod facts;
 mod faults;
 mod frames;
 mod invoke_agent;
+mod models;
 mod refusal;
 mod request;
 mod routes;
@@ -140,6 +145,7 @@ pub struct Emulator {
 struct Emulated {
     sessions: Arc<sessions::Sessions>,
     calls: Arc<calls::Calls>,
+    models: models::Models,
     behaviour: behaviour::Behaviour,
     account: String,
 }
@@ -166,6 +172,7 @@ pub async fn bind(config: &config::Emulator) -> Result<Emulator, BindError> {
         emulated: Arc::new(Emulated {
             sessions: Arc::new(sessions::Sessions::new(config.idle_session_ttl)),
             calls: Arc::default(),
+            models: models::Models::default(),
             behaviour,
             account: config.account.clone(),
         }),

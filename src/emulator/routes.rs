@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::refusal::Refusal;
 use super::script::AnswerBody;
 use super::sessions::SessionKey;
-use super::{Emulated, calls, invoke_agent, sts};
+use super::{Emulated, calls, invoke_agent, models, sts};
 
 /// The body of a reply: whole, or an answer in the making.
 pub(super) type Reply = Either<Full<Bytes>, AnswerBody>;
@@ -31,10 +31,21 @@ struct State {
     sessions_total: usize,
     /// The latest used first, and not all when they are many.
     sessions: Vec<Value>,
+    models: models::seen::Shown,
 }
 
-/// Answers one request.
+/// Answers one request: models first, then everything else.
 pub(super) async fn answer(
+    emulated: Arc<Emulated>,
+    request: Request<Incoming>,
+) -> Result<Response<Either<Reply, models::Reply>>, Infallible> {
+    match models::answer(&emulated, request).await {
+        Ok(answered) => Ok(answered.map(Either::Right)),
+        Err(request) => Ok(agents(emulated, request).await?.map(Either::Left)),
+    }
+}
+
+async fn agents(
     emulated: Arc<Emulated>,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Infallible> {
@@ -102,6 +113,7 @@ fn state(emulated: &Emulated) -> Response<Full<Bytes>> {
         max_concurrent_per_session: emulated.sessions.peak(),
         sessions_total,
         sessions,
+        models: emulated.models.calls.shown(),
     };
     json_reply(&json!(shown))
 }
@@ -109,6 +121,7 @@ fn state(emulated: &Emulated) -> Response<Full<Bytes>> {
 fn reset(emulated: &Emulated) -> Response<Full<Bytes>> {
     emulated.sessions.reset();
     emulated.calls.reset();
+    emulated.models.reset();
     json_reply(&json!({}))
 }
 

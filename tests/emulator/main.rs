@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod conversation;
+mod converse;
 mod faults;
 mod harness;
 mod protocol;
