@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use aws_sdk_bedrockruntime::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_bedrockruntime::types::error::ConverseStreamOutputError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::event_stream::RawMessage;
 
@@ -89,16 +90,13 @@ where
 }
 
 /// A failure within the stream.
-pub(super) fn of_stream<E>(error: &SdkError<E, RawMessage>) -> Refused
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
+pub(super) fn of_stream(error: &SdkError<ConverseStreamOutputError, RawMessage>) -> Refused {
     let detail = aws_error(error);
     match error {
         SdkError::ServiceError(service) => {
             tracing::warn!(error = %detail, "the model broke off");
             let refusal = service.err();
-            of_exception(refusal.code(), None, refusal.message().unwrap_or_default())
+            of_exception(frame_name(refusal), None, refusal.message().unwrap_or_default())
         }
         _ => {
             tracing::warn!(error = %detail, "the model's stream broke");
@@ -107,9 +105,20 @@ where
     }
 }
 
+/// The name of an exception frame, which the SDK tells by the type alone.
+fn frame_name(exception: &ConverseStreamOutputError) -> Option<&str> {
+    Some(match exception {
+        ConverseStreamOutputError::InternalServerException(_) => "InternalServerException",
+        ConverseStreamOutputError::ModelStreamErrorException(_) => "ModelStreamErrorException",
+        ConverseStreamOutputError::ValidationException(_) => "ValidationException",
+        ConverseStreamOutputError::ThrottlingException(_) => "ThrottlingException",
+        ConverseStreamOutputError::ServiceUnavailableException(_) => "ServiceUnavailableException",
+        _ => return exception.code(),
+    })
+}
+
 /// An exception, by its name; where that is missing, by its status.
 fn of_exception(name: Option<&str>, status: Option<u16>, said: &str) -> Refused {
-    // Exception frames begin with a small letter.
     let name = name.unwrap_or_default().trim_end_matches("Exception").to_ascii_lowercase();
     match (name.as_str(), status) {
         ("validation", _) => invalid(said),

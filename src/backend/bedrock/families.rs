@@ -168,6 +168,7 @@ const LLAMA: Family = Family {
     tools: Tools::Whole,
     forced: Forced::Never,
     reads: DOCUMENTS,
+    stops: false,
     ..UNKNOWN
 };
 
@@ -252,6 +253,7 @@ const FAMILIES: &[Family] = &[
         ids: &["openai.gpt-oss"],
         thinking: Thinking::ReasoningEffort,
         reads: TEXT_ONLY,
+        stops: false,
         ..OPEN
     },
     Family {

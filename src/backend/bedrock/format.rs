@@ -83,8 +83,13 @@ pub(super) fn shape(
     }
     let can_force = family.tools != Tools::None && family.forced > Forced::Never;
     match wanted {
-        // By itself a model keeps to schemas only that are closed, as strict ones are.
-        Some(wanted) if family.native_schema && (wanted.strict || !can_force) => native(wanted),
+        // By itself a model keeps to schemas only that are closed, as strict ones should be.
+        Some(wanted)
+            if family.native_schema
+                && (!can_force || (wanted.strict && is_closed(&wanted.schema))) =>
+        {
+            native(wanted)
+        }
         _ if can_force => Ok(Shape::Tool(tool(wanted, request, thinks))),
         Some(wanted) => Ok(Shape::Told(format!(
             "Answer with JSON only, no other text and no code fence, that fits this JSON schema: {}",
@@ -153,6 +158,19 @@ fn is_of_object(schema: &Value) -> bool {
     }
 }
 
+/// Whether no object of a schema may have members that it does not name.
+fn is_closed(schema: &Value) -> bool {
+    match schema {
+        Value::Object(members) => {
+            let is_object = members.get("type").is_some_and(|kind| kind == "object");
+            let is_open = is_object && members.get("additionalProperties") != Some(&json!(false));
+            !is_open && members.values().all(is_closed)
+        }
+        Value::Array(entries) => entries.iter().all(is_closed),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
 fn with_type(schema: &Value) -> Value {
     let mut schema = schema.clone();
     schema["type"] = json!("object");
@@ -179,7 +197,8 @@ mod tests {
     }
 
     fn person() -> Value {
-        json!({"type": "object", "properties": {"name": {"type": "string"}}})
+        json!({"type": "object", "properties": {"name": {"type": "string"}},
+               "additionalProperties": false})
     }
 
     fn shaped(model: &str, request: &TurnRequest) -> Shape {
@@ -194,6 +213,9 @@ mod tests {
         };
         assert_eq!(definition.schema, person().to_string());
         assert!(matches!(shaped(NATIVE, &wants(person(), false)), Shape::Tool(_)));
+        let mut open = person();
+        open["properties"]["name"] = json!({"type": "object"});
+        assert!(matches!(shaped(NATIVE, &wants(open, true)), Shape::Tool(_)));
     }
 
     #[test]

@@ -45,7 +45,8 @@ fn tool(name: &str) -> Tool {
 }
 
 fn person(strict: bool) -> AnswerFormat {
-    let schema = json!({"type": "object", "properties": {"name": {"type": "string"}}});
+    let schema = json!({"type": "object", "properties": {"name": {"type": "string"}},
+                        "additionalProperties": false});
     AnswerFormat::JsonSchema(JsonSchema {
         name: "person".to_owned(),
         description: None,

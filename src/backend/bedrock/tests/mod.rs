@@ -1,4 +1,4 @@
-//! Whole conversations, whole answers, and turns against a server that speaks Bedrock's wire.
+//! Whole conversations, whole requests and whole answers, without a wire.
 
 use std::sync::Arc;
 
@@ -14,7 +14,6 @@ use super::super::Ask;
 mod answers;
 mod calls;
 mod transcripts;
-mod wire;
 
 const CLAUDE: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 const THINKER: &str = "us.anthropic.claude-sonnet-4-20250514-v1:0";
