@@ -20,6 +20,7 @@ mod gate;
 mod keep_alive;
 mod leaving;
 mod logs;
+mod models;
 mod names;
 mod resuming;
 mod sessions;

@@ -25,9 +25,9 @@ use super::format::Shape;
 use super::media::Media;
 use super::names::ToolNames;
 use super::raw_json::RawJson;
-use super::tools::Offered;
+use super::tools::{Offer, Offered};
 use super::transcript::{Manner, Said, Writer, lacks_thoughts};
-use super::{cache, fields, format, thinking, tools};
+use super::{cache, fetch, fields, format, thinking, tools};
 
 /// Entries of `requestMetadata`; characters of a key or a value of it.
 const METADATA_ENTRIES: usize = 16;
@@ -73,16 +73,29 @@ impl Call {
     }
 }
 
-/// The URLs that a request points at, those of earlier turns included: the model keeps nothing.
-pub(super) fn urls(ask: &Ask) -> Vec<String> {
-    let parts = messages(ask).flat_map(|message| &message.parts);
-    let url = |part: &Part| match part {
+/// The URLs that have to be fetched: all of the new messages', and of what was said before the
+/// latest ones, since the model keeps nothing.
+///
+/// # Errors
+/// `BadRequest` where the new messages have too many.
+pub(super) fn urls(ask: &Ask) -> Result<Vec<String>, Failure> {
+    let mut urls: Vec<_> = ask.input.iter().flat_map(urls_in).collect();
+    if urls.len() > fetch::MOST {
+        let message = format!("a request may point at {} URLs at most", fetch::MOST);
+        return Err(Failure::bad_field("messages", message));
+    }
+    let before = ask.history.iter().rev().flat_map(|message| urls_in(message));
+    urls.extend(before.take(fetch::MOST - urls.len()));
+    Ok(urls)
+}
+
+fn urls_in(message: &Message) -> impl Iterator<Item = String> {
+    message.parts.iter().filter_map(|part| match part {
         Part::Text(_) => None,
         Part::Attachment { kind, value } => {
             Some(Attachment::read(kind, value).ok()?.url()?.to_owned())
         }
-    };
-    parts.filter_map(url).collect()
+    })
 }
 
 fn messages(ask: &Ask) -> impl Iterator<Item = &Message> {
@@ -104,41 +117,10 @@ pub(super) fn prepare(
     fields::check(&generation.extra)?;
     let must_not_think = tools::is_forced(request) || lacks_thoughts(&ask.history, &ask.input);
     let plan = thinking::plan(family, generation, must_not_think)?;
-    let is_claude = family.maker == Maker::Anthropic;
-    let shape = format::shape(request, family, plan.is_on && is_claude)?;
-
-    let mut names = ToolNames::default();
-    let mut json = RawJson::default();
-    let answer = match &shape {
-        Shape::Tool(tool) => Some(tool.clone()),
-        Shape::Free | Shape::Native(_) | Shape::Told(_) => None,
-    };
-    let called: Vec<_> =
-        messages(ask).flat_map(|m| &m.tool_calls).map(|call| call.name.as_str()).collect();
-    let offered = Offered { request, family, answer: answer.as_ref(), called: &called };
-    let mut offer = offered.make(&mut names, &mut json)?;
-
-    let manner = Manner {
-        family,
-        calls_as_text: tools::are_told_as_text(request, family),
-        thoughts: plan.is_on && is_claude,
-    };
-    let media = Media::new(family.reads, behind);
-    let writer = Writer::new(manner, media, &mut names, &mut json);
-    let mut said = writer.write(&ask.history, &ask.input)?;
-    let told = match shape {
-        Shape::Told(ref words) => Some(words.clone()),
-        Shape::Free | Shape::Native(_) | Shape::Tool(_) => None,
-    };
-    let mut system = instructions(request, told.into_iter().chain(offer.told.take()));
-    if !family.system {
-        put_before(&mut said, std::mem::take(&mut system));
-    }
-    let mut system: Vec<_> = system.into_iter().map(SystemContentBlock::Text).collect();
-    if model.text.prompt_cache == PromptCache::Auto {
-        cache::mark(&mut said, &mut system, &mut offer.tools, family.cache)?;
-    }
-    cache::limit(&mut said);
+    let thinks = plan.is_on && family.maker == Maker::Anthropic;
+    let shape = format::shape(request, family, thinks)?;
+    let spoken = Turn { model, family, ask, behind, thinks }.speak(&shape)?;
+    let Spoken { said, system, mut offer, names, mut json } = spoken;
 
     let has_tools = !offer.tools.is_empty();
     let mut more = plan.fields.clone();
@@ -151,7 +133,7 @@ pub(super) fn prepare(
         inference: inference(model, generation, family, &plan)?,
         tools: tool_configuration(offer.tools, offer.choice)?,
         fields: more,
-        output: output(shape, plan.effort),
+        output: output(&shape, plan.effort),
         metadata: metadata(model, ask),
         performance: performance(model, request),
         tier: tier(model, generation)?,
@@ -159,13 +141,62 @@ pub(super) fn prepare(
         json,
         reading: Reading {
             names,
-            answer_tool: answer,
+            answer_tool: shape.into_tool(),
             one_call: generation.parallel_tool_calls == Some(false),
             shows_thoughts: shows_thoughts(model, family, request),
             taken: messages(ask).flat_map(|m| &m.tool_calls).map(|c| c.id.clone()).collect(),
         },
         streams: model.stream && !(has_tools && family.tools == Tools::Whole),
     })
+}
+
+/// A turn to be said.
+struct Turn<'a> {
+    model: &'a Model,
+    family: &'static Family,
+    ask: &'a Ask,
+    behind: &'a Behind,
+    /// Whether the model thinks, and takes its thoughts back.
+    thinks: bool,
+}
+
+/// What was said, and by which names.
+struct Spoken {
+    said: Vec<Said>,
+    system: Vec<SystemContentBlock>,
+    offer: Offer,
+    names: ToolNames,
+    json: RawJson,
+}
+
+impl Turn<'_> {
+    fn speak(&self, shape: &Shape) -> Result<Spoken, Failure> {
+        let Self { model, family, ask, .. } = *self;
+        let request = &ask.request;
+        let (mut names, mut json) = (ToolNames::default(), RawJson::default());
+        let called = messages(ask).flat_map(|message| &message.tool_calls);
+        let called: Vec<_> = called.map(|call| call.name.as_str()).collect();
+        let offered = Offered { request, family, answer: shape.tool(), called: &called };
+        let mut offer = offered.make(&mut names, &mut json)?;
+
+        let calls_as_text = tools::are_told_as_text(request, family);
+        let manner = Manner { family, calls_as_text, thoughts: self.thinks };
+        let media = Media::new(family.reads, self.behind);
+        let writer = Writer::new(manner, media, &mut names, &mut json);
+        let mut said = writer.write(&ask.history, &ask.input)?;
+
+        let told = shape.told().map(str::to_owned).into_iter().chain(offer.told.take());
+        let mut system = instructions(request, told);
+        if !family.system {
+            put_before(&mut said, std::mem::take(&mut system));
+        }
+        let mut system: Vec<_> = system.into_iter().map(SystemContentBlock::Text).collect();
+        if model.text.prompt_cache == PromptCache::Auto {
+            cache::mark(&mut said, &mut system, &mut offer.tools, family.cache)?;
+        }
+        cache::limit(&mut said);
+        Ok(Spoken { said, system, offer, names, json })
+    }
 }
 
 /// The client's instructions, and what the model has to be told besides.
@@ -239,9 +270,9 @@ fn tool_configuration(
     configuration.map(Some).map_err(|_| Failure::internal())
 }
 
-fn output(shape: Shape, effort: Option<&'static str>) -> Option<OutputConfig> {
+fn output(shape: &Shape, effort: Option<&'static str>) -> Option<OutputConfig> {
     let format = match shape {
-        Shape::Native(format) => Some(format),
+        Shape::Native(format) => Some(format.clone()),
         Shape::Free | Shape::Tool(_) | Shape::Told(_) => None,
     };
     if format.is_none() && effort.is_none() {

@@ -44,10 +44,7 @@ impl Refused {
     /// An answer that was none.
     pub(super) fn no_answer(why: NoAnswer) -> Self {
         match why {
-            NoAnswer::CutOff => {
-                let message = "the model's stream broke before its end";
-                Self::repeatable(Failure::new(FailureKind::UpstreamProtocol, message))
-            }
+            NoAnswer::CutOff => Self::repeatable(protocol()),
             NoAnswer::Malformed => {
                 tracing::warn!("the model's output was malformed");
                 let message = "the model wrote a call or an answer that Bedrock could not read";
@@ -63,45 +60,32 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     let detail = aws_error(error);
+    tracing::warn!(error = %detail, "the call to the model failed");
+    let is_credentials = is_credentials(&detail);
     match error {
         SdkError::ServiceError(service) => {
-            tracing::warn!(error = %detail, "the model refused the turn");
             let refusal = service.err();
             let status = service.raw().status().as_u16();
             of_exception(refusal.code(), Some(status), refusal.message().unwrap_or_default())
         }
+        _ if is_credentials => Refused::for_good(no_credentials()),
         SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) => {
-            tracing::warn!(error = %detail, "the model could not be reached");
-            if is_credentials(&detail) {
-                return Refused::for_good(no_credentials());
-            }
             Refused::repeatable(unavailable("the model cannot be reached; try again shortly"))
         }
-        SdkError::ResponseError(_) => {
-            tracing::warn!(error = %detail, "the model's reply was not understood");
-            Refused::for_good(protocol())
-        }
-        _ => {
-            tracing::error!(error = %detail, "the call to the model could not be made");
-            let is_credentials = is_credentials(&detail);
-            Refused::for_good(if is_credentials { no_credentials() } else { Failure::internal() })
-        }
+        SdkError::ResponseError(_) => Refused::for_good(protocol()),
+        _ => Refused::for_good(Failure::internal()),
     }
 }
 
 /// A failure within the stream.
 pub(super) fn of_stream(error: &SdkError<ConverseStreamOutputError, RawMessage>) -> Refused {
-    let detail = aws_error(error);
+    tracing::warn!(error = %aws_error(error), "the model's stream broke");
     match error {
         SdkError::ServiceError(service) => {
-            tracing::warn!(error = %detail, "the model broke off");
             let refusal = service.err();
             of_exception(frame_name(refusal), None, refusal.message().unwrap_or_default())
         }
-        _ => {
-            tracing::warn!(error = %detail, "the model's stream broke");
-            Refused::repeatable(protocol())
-        }
+        _ => Refused::repeatable(protocol()),
     }
 }
 

@@ -31,6 +31,32 @@ pub(super) enum Shape {
     Told(String),
 }
 
+impl Shape {
+    /// The tool that takes the answer, if one does.
+    pub(super) fn tool(&self) -> Option<&AnswerTool> {
+        match self {
+            Self::Tool(tool) => Some(tool),
+            Self::Free | Self::Native(_) | Self::Told(_) => None,
+        }
+    }
+
+    /// The same, for keeps.
+    pub(super) fn into_tool(self) -> Option<AnswerTool> {
+        match self {
+            Self::Tool(tool) => Some(tool),
+            Self::Free | Self::Native(_) | Self::Told(_) => None,
+        }
+    }
+
+    /// What the model is told, where that is all there is.
+    pub(super) fn told(&self) -> Option<&str> {
+        match self {
+            Self::Told(words) => Some(words),
+            Self::Free | Self::Native(_) | Self::Tool(_) => None,
+        }
+    }
+}
+
 /// The tool that takes an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct AnswerTool {

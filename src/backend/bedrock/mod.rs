@@ -236,11 +236,7 @@ impl Shared {
 
     async fn fetch(&self, ask: &Ask) -> Result<Behind, Failure> {
         let Some(fetcher) = &self.fetcher else { return Ok(Behind::new()) };
-        let urls = call::urls(ask);
-        if urls.is_empty() {
-            return Ok(Behind::new());
-        }
-        fetcher.fetch(urls).await
+        Ok(fetcher.fetch(call::urls(ask)?).await)
     }
 
     async fn attempt(

@@ -7,9 +7,9 @@ use aws_sdk_bedrockruntime::types::{
 };
 use serde_json::{Value, json};
 
-use super::super::call::{Behind, Call, prepare};
+use super::super::call::{Behind, Call, prepare, urls};
 use super::super::families;
-use super::{CLAUDE, THINKER, ask, assistant, calls, result, thinking, user};
+use super::{CLAUDE, THINKER, ask, assistant, attached, calls, result, thinking, user};
 use crate::config::{Model, PromptCache};
 use crate::turn::{
     AnswerFormat, Effort, Failure, FailureKind, Generation, JsonSchema, Latency, Message, Role,
@@ -280,4 +280,20 @@ fn a_model_that_streams_no_tools_answers_in_one_piece() {
 
 fn object(value: Value) -> serde_json::Map<String, Value> {
     value.as_object().unwrap().clone()
+}
+
+#[test]
+fn urls_are_bounded_and_the_latest_come_first() {
+    let pointing = |numbers: std::ops::Range<usize>| {
+        let url = |n| format!("https://example.com/{n}.png");
+        let part = |n| attached(json!({"type": "image_url", "image_url": {"url": url(n)}}));
+        Message { parts: numbers.map(part).collect(), ..user("") }
+    };
+    let earlier = vec![pointing(0..15), assistant("Nice."), pointing(15..30)];
+    let found = urls(&ask(earlier, vec![pointing(30..31)], TurnRequest::default())).unwrap();
+    assert_eq!(found.len(), 20);
+    assert_eq!(found[0], "https://example.com/30.png");
+    assert!(found.contains(&"https://example.com/29.png".to_owned()));
+    let many = ask(Vec::new(), vec![pointing(0..21)], TurnRequest::default());
+    assert_eq!(urls(&many).unwrap_err().param.as_deref(), Some("messages"));
 }

@@ -13,6 +13,7 @@ use super::super::Ask;
 
 mod answers;
 mod calls;
+mod settings;
 mod transcripts;
 
 const CLAUDE: &str = "anthropic.claude-3-haiku-20240307-v1:0";
