@@ -3,7 +3,7 @@
 //! `POST /v1/chat/completions`, `POST /v1/embeddings` and `GET /v1/models`. Names that begin with
 //! `missing` are unknown. Any key does, or none, but for the key `denied`; below `/key/KEY/v1/…`
 //! only KEY does, so that a client's key can be seen to arrive. The settings and the faults of
-//! [models](super::models) hold here too, with request metadata in `metadata`, and errors in
+//! [`models`] hold here too, with request metadata in `metadata`, and errors in
 //! OpenAI's own words; `exception:NAME:N` is an error object in the stream, whose code is NAME.
 
 use bytes::Bytes;
