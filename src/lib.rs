@@ -26,7 +26,8 @@
 //!    [`TurnRequest`](turn::TurnRequest). [`FORMATS`](wire::FORMATS) lists the formats. They know
 //!    nothing of backends, and backends nothing of them: both speak the vocabulary in [`turn`].
 //! 4. [`Routes`](backend::Routes) finds the model: a configured name, a direct form, or the
-//!    default.
+//!    default. Agents that nobody configured are known from the control plane, which a task of
+//!    its own asks from time to time (`backend/discovery/watcher.rs`).
 //! 5. [`Sessions::submit`](session::Sessions::submit) works out which session this is. A name
 //!    that the client gave comes first; else the transcript that it resent is looked up by its
 //!    digest (`session/identity.rs`); else a session begins. The session's actor is looked up in
@@ -101,6 +102,7 @@
 //! | sessions of a tenant | 100,000, then the one idle the longest goes | `session.max_per_tenant` |
 //! | branches that forks of one session leave behind | 32, then the oldest goes | `session/running.rs` |
 //! | a session's transcript | 1 MiB and 1,000 messages | `session.history_bytes`, `session.history_messages` |
+//! | files that came with answers, of all sessions | 64 MiB, then the oldest go | `session.files_bytes` |
 //! | a history that seeds an upstream session | 400,000 bytes | `backend/bedrock_agent/mod.rs` |
 //! | events between backend and pump | yields at 64 | [`Outlet`](backend::Outlet) |
 //! | messages of one turn in its actor's mailbox | 16 | `session/pump.rs` |
@@ -109,6 +111,7 @@
 //! | ended turns kept for readers that come back | 60 s and 16 MiB together | `turn.resume_seconds`, `turn.resume_bytes` |
 //! | digests of transcripts | above 500,000 the old ones go early | `session/identity.rs` |
 //! | upstream retries | 2 a turn, and a budget for each region and endpoint | `turn.retries`, `backend/retry.rs` |
+//! | discovered agents | 500 aliases, 4 calls at once, 10 s each | `discovery.max_agents`, `backend/discovery/watcher.rs` |
 //! | log lines waiting to be written | 10,000, then dropped and counted | `cli/logging.rs` |
 //! | different `model` labels | 500 | [`metrics::MAX_MODELS`] |
 //!
@@ -143,8 +146,9 @@
 //!
 //! **Nobody speaks.** After `session.resident_seconds` the actor stops; its record is in the
 //! store already. The next turn spawns another one. After `session.expire_seconds` the record
-//! goes too. Some agents forget earlier, and do not say so: past 95 % of
-//! `idle_session_ttl_seconds` the actor opens a new upstream session and seeds it.
+//! goes too. Some agents forget earlier, and do not say so: past 95 % of the agent's idle time, as
+//! its control plane tells it or else `idle_session_ttl_seconds`, the actor opens a new upstream
+//! session and seeds it.
 //!
 //! **A session panics.** A backend that panics is one failed turn. An actor that panics fails
 //! its running and waiting turns, the supervisor (`session/supervisor.rs`) counts it, and the next

@@ -35,6 +35,7 @@ const LOGGED: usize = 400;
 
 type AgentClient = aws_sdk_bedrockagentruntime::Client;
 type ModelClient = aws_sdk_bedrockruntime::Client;
+type CoreClient = aws_sdk_bedrockagentcore::Client;
 
 /// A region and an endpoint, where they differ from the shared ones.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -66,11 +67,19 @@ pub(super) struct ModelAccess {
     pub(super) budget: Arc<Budget>,
 }
 
+/// A client for AgentCore and what all turns through it may spend on retries.
+#[derive(Debug, Clone)]
+pub(super) struct CoreAccess {
+    pub(super) client: CoreClient,
+    pub(super) budget: Arc<Budget>,
+}
+
 /// AWS clients that live as long as the process.
 pub struct AwsClients {
     shared: SdkConfig,
     agents: Mutex<Vec<(Place, AgentAccess)>>,
     models: Mutex<Vec<(ModelPlace, ModelAccess)>>,
+    cores: Mutex<Vec<(Place, CoreAccess)>>,
     health: ArcSwapOption<AwsHealth>,
 }
 
@@ -110,7 +119,7 @@ impl AwsClients {
         if shared.region().is_none() {
             shared = shared.into_builder().region(Region::from_static(DEFAULT_REGION)).build();
         }
-        Self::of(shared)
+        Self::sharing(shared)
     }
 
     /// Clients for an emulator, without a look at the AWS environment.
@@ -125,13 +134,14 @@ impl AwsClients {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .retry_config(RetryConfig::disabled())
             .build();
-        Self::of(shared)
+        Self::sharing(shared)
     }
 
-    fn of(shared: SdkConfig) -> Self {
+    fn sharing(shared: SdkConfig) -> Self {
         Self {
             shared,
             agents: Mutex::default(),
+            cores: Mutex::default(),
             models: Mutex::default(),
             health: ArcSwapOption::empty(),
         }
@@ -179,6 +189,33 @@ impl AwsClients {
             ModelAccess { client: ModelClient::from_conf(builder.build()), budget: Arc::default() };
         models.push((place.clone(), access.clone()));
         access
+    }
+
+    /// The client for AgentCore in a place, made at the first asking.
+    pub(super) fn agentcore(&self, place: &Place) -> CoreAccess {
+        let mut cores = lock(&self.cores);
+        if let Some((_, access)) = cores.iter().find(|(known, _)| known == place) {
+            return access.clone();
+        }
+        let mut builder = aws_sdk_bedrockagentcore::config::Builder::from(&self.shared);
+        if let Some(region) = &place.region {
+            builder = builder.region(Region::new(region.clone()));
+        }
+        if let Some(endpoint) = &place.endpoint {
+            builder = builder.endpoint_url(endpoint);
+        }
+        let access =
+            CoreAccess { client: CoreClient::from_conf(builder.build()), budget: Arc::default() };
+        cores.push((place.clone(), access.clone()));
+        access
+    }
+
+    /// A client for the control plane of Bedrock agents in a region. It has connections of its
+    /// own: who asks often keeps it.
+    pub(super) fn control_plane(&self, region: &str) -> aws_sdk_bedrockagent::Client {
+        let builder = aws_sdk_bedrockagent::config::Builder::from(&self.shared);
+        let region = Region::new(region.to_owned());
+        aws_sdk_bedrockagent::Client::from_conf(builder.region(region).build())
     }
 
     /// The region in force where a model names none.

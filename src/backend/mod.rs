@@ -15,26 +15,31 @@ use futures_util::future::BoxFuture;
 use crate::config::{Config, Model};
 use crate::metrics::Metrics;
 use crate::turn::{
-    Failure, FailureKind, FinishReason, HandedBack, Message, ModelName, Pending, SessionKey,
-    TurnEvent, TurnRequest, UpstreamSessionId,
+    EmbeddingRequest, Embeddings, Failure, FailureKind, FinishReason, HandedBack, Message,
+    ModelName, Pending, SessionKey, TurnEvent, TurnRequest, UpstreamSessionId,
 };
 
 pub mod http;
 
+mod agentcore;
 mod aws;
 mod bedrock;
 mod bedrock_agent;
+pub mod breaker;
+mod discovery;
+mod pool;
 mod retry;
 mod routes;
 mod template;
 
 pub use aws::{AwsClients, AwsHealth};
 pub use bedrock::{FIELDS as BEDROCK_FIELDS, Treatment};
+pub use discovery::{Discovery, FoundAgent};
 pub use routes::{Route, Routes};
 
 /// Every kind of backend. Of two whose prefixes fit a direct name, the first is meant: `bedrock/`
 /// is any model's, and stands last.
-pub const KINDS: &[Kind] = &[bedrock_agent::KIND, bedrock::KIND];
+pub const KINDS: &[Kind] = &[bedrock_agent::KIND, agentcore::KIND, pool::KIND, bedrock::KIND];
 
 /// A kind of backend: what it is called and how one is made from a model's settings.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +70,8 @@ pub struct Mistake {
 pub struct Deps {
     /// Warm clients, one a region and endpoint.
     pub aws: Arc<AwsClients>,
+    /// What is known of agents beyond the configuration.
+    pub discovery: Arc<Discovery>,
     /// Where upstream calls are counted.
     pub metrics: Arc<Metrics>,
     /// The knobs.
@@ -88,6 +95,11 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Whether an upstream session is over once an answer in it was cut: then the next turn
     /// opens another, seeded with the transcript.
     fn forgets_when_cut(&self) -> bool {
+        false
+    }
+
+    /// Whether a turn may be run twice without harm: whether it does nothing but answer.
+    fn is_repeatable(&self) -> bool {
         false
     }
 
@@ -117,6 +129,17 @@ pub trait Backend: Send + Sync + fmt::Debug {
             "this model takes results as tool messages only",
         )
         .at("return_control_results"))
+    }
+
+    /// Makes vectors of texts. Retries, where they help, happen inside.
+    ///
+    /// # Errors
+    /// `UnsupportedParameter` where the model makes none; else what the upstream says.
+    fn embed(&self, request: EmbeddingRequest) -> BoxFuture<'static, Result<Embeddings, Failure>> {
+        drop(request);
+        let message = "this model makes no embeddings; name one that does";
+        let failure = Failure::new(FailureKind::UnsupportedParameter, message).at("model");
+        Box::pin(std::future::ready(Err(failure)))
     }
 
     /// Tells the upstream that a session is over.
@@ -267,23 +290,10 @@ pub fn check(config: &Config) -> Vec<(ModelName, Mistake)> {
             Some(kind) => (kind.check)(model),
             None => vec![unknown_kind(&model.backend)],
         };
-        let found = found.into_iter().chain(wrong_fallbacks(config, model));
+        let found = found.into_iter().chain(pool::wrong_names(config, model));
         mistakes.extend(found.map(|mistake| (model.name.clone(), mistake)));
     }
     mistakes
-}
-
-/// Fallbacks that are no models, or the model itself.
-fn wrong_fallbacks<'a>(config: &'a Config, model: &'a Model) -> impl Iterator<Item = Mistake> + 'a {
-    let is_model = |name: &ModelName| {
-        let is_direct = config.allows_direct() && routes::is_direct(name);
-        is_direct || config.models.iter().any(|other| other.name == *name)
-    };
-    let wrong = move |name: &&ModelName| **name == model.name || !is_model(name);
-    model.fallbacks.iter().filter(wrong).map(|name| Mistake {
-        setting: "fallbacks",
-        message: format!("{:?} is no other model of this configuration", short(name)),
-    })
 }
 
 /// A name short enough to repeat in a message.

@@ -8,7 +8,8 @@ use crate::config::Model;
 use crate::metrics::{self, TurnMetrics};
 use crate::turn::{Failure, FailureKind, ModelName};
 
-use super::{Backend, Deps, KINDS, Kind, Mistake, bedrock, short};
+use super::breaker::{Breaker, Habits};
+use super::{Backend, Deps, FoundAgent, KINDS, Kind, Mistake, bedrock, short};
 
 /// A model and who answers for it.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Route {
     pub first_event_timeout: Duration,
     /// Between two events.
     pub stall_timeout: Duration,
+    /// Whether its upstream is worth asking.
+    pub breaker: Arc<Breaker>,
 }
 
 impl Route {
@@ -78,7 +81,8 @@ impl Routes {
         })
     }
 
-    /// The route for what a client asked for: a configured name, a direct form, or the default.
+    /// The route for what a client asked for: a configured name, a direct form that is allowed or
+    /// was discovered, or the default.
     ///
     /// # Errors
     /// `ModelNotFound`, naming what there is.
@@ -104,6 +108,24 @@ impl Routes {
         self.order.iter().filter_map(|name| self.named.get(name))
     }
 
+    /// The agents that were discovered, in the order of their ids. One that is configured goes by
+    /// its configured name and is left out.
+    #[must_use]
+    pub fn discovered(&self) -> Vec<Arc<FoundAgent>> {
+        let found = self.deps.discovery.agents();
+        let is_new = |found: &&Arc<FoundAgent>| {
+            let both = Some((&*found.agent, &*found.alias));
+            !self.configured().any(|route| route.backend.agent() == both)
+        };
+        found.iter().filter(is_new).cloned().collect()
+    }
+
+    /// The discovered agent of this direct name.
+    #[must_use]
+    pub fn discovered_as(&self, name: &ModelName) -> Option<Arc<FoundAgent>> {
+        self.deps.discovery.agent(name)
+    }
+
     /// The route of just this name, configured or direct, without falling back to another.
     #[must_use]
     pub fn exactly(&self, name: &ModelName) -> Option<Arc<Route>> {
@@ -111,6 +133,21 @@ impl Routes {
             return Some(Arc::clone(route));
         }
         self.direct(name).ok().flatten().map(Arc::new)
+    }
+
+    /// Everybody who may answer for a model, in the order in which to ask: the members of a
+    /// pool, then fallbacks, those who are known to fail last. `stays` is the model that
+    /// answered this session before. Not empty.
+    #[must_use]
+    pub fn candidates(&self, route: &Arc<Route>, stays: Option<&ModelName>) -> Vec<Arc<Route>> {
+        if route.model.upstreams.is_empty() && route.model.fallbacks.is_empty() {
+            return vec![Arc::clone(route)];
+        }
+        let mut order = super::pool::candidates(self, route, stays);
+        if order.is_empty() {
+            order.push(Arc::clone(route));
+        }
+        order
     }
 
     /// The configured model whose agent a direct name means, or whose name stands in an agent's
@@ -128,9 +165,8 @@ impl Routes {
     }
 
     fn direct(&self, name: &ModelName) -> Result<Option<Route>, Failure> {
-        let Some((kind, rest)) = direct_form(name).filter(|_| self.allow_direct) else {
-            return Ok(None);
-        };
+        let is_open = |_: &_| self.allow_direct || self.deps.discovery.agent(name).is_some();
+        let Some((kind, rest)) = direct_form(name).filter(is_open) else { return Ok(None) };
         let mut model = Model::new(name.clone(), kind.name);
         let named = (kind.direct)(&mut model, rest);
         let mistake = named.err().or_else(|| (kind.check)(&model).into_iter().next());
@@ -197,6 +233,10 @@ fn route(model: Model, kind: &'static Kind, is_direct: bool, deps: &Deps) -> Rou
         metrics: deps.metrics.turn(label, kind.name),
         first_event_timeout: model.first_event_timeout.unwrap_or(turn.first_event_timeout),
         stall_timeout: model.stall_timeout.unwrap_or(turn.stall_timeout),
+        breaker: Arc::new(Breaker::new(Habits {
+            failures: turn.breaker_failures.get(),
+            pause: turn.breaker_pause,
+        })),
         model,
     }
 }

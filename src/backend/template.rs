@@ -15,6 +15,7 @@ pub(super) fn fill(template: &str, ask: &Ask) -> Option<String> {
     while let Some(open) = rest.find('{') {
         let (before, from) = rest.split_at(open);
         filled.push_str(before);
+        rest = from;
         let Some(close) = from.find('}') else { break };
         let (placeholder, after) = from.split_at(close + 1);
         match value(&placeholder[1..close], ask) {

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::backend::{self, AwsClients, Deps, Routes};
+use crate::backend::{self, AwsClients, Deps, Discovery, Routes};
 use crate::config::{Config, Report};
 use crate::edge::{self, Edge};
 use crate::gate::Gate;
@@ -17,6 +18,10 @@ use crate::store::MemoryStore;
 use super::signals::Stops;
 use super::wrong_models;
 
+/// How long the first look for agents may hold up the start, so that who asks for one by name
+/// right after a restart finds it.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+
 /// A broker that listens.
 #[derive(Debug)]
 pub(super) struct Broker {
@@ -24,6 +29,7 @@ pub(super) struct Broker {
     socket: TcpListener,
     pub(super) address: SocketAddr,
     _health: AbortOnDropHandle<()>,
+    _discovery: AbortOnDropHandle<()>,
 }
 
 /// Why a broker did not start: for the operator.
@@ -45,8 +51,10 @@ impl Broker {
         let config = Arc::new(config);
         let gate = open_gate(&config)?;
         let aws = Arc::new(aws);
+        let discovery = Arc::new(Discovery::default());
         let deps = Deps {
             aws: Arc::clone(&aws),
+            discovery: Arc::clone(&discovery),
             metrics: Arc::clone(&metrics),
             config: Arc::clone(&config),
         };
@@ -69,14 +77,30 @@ impl Broker {
         let address = socket.local_addr().map_err(|error| cannot_listen(listen, &error))?;
         let watch = Arc::clone(&aws);
         let health = AbortOnDropHandle::new(tokio::spawn(async move { watch.watch().await }));
+        let discovering = discover(discovery, &aws, &config).await;
         let edge = Arc::new(Edge { config, gate, routes, sessions, metrics, aws });
-        Ok(Self { edge, socket, address, _health: health })
+        Ok(Self { edge, socket, address, _health: health, _discovery: discovering })
     }
 
     /// Serves until told to stop.
     pub(super) async fn serve(self, stops: Stops) {
         edge::serve(self.edge, self.socket, move || stops.next()).await;
     }
+}
+
+/// Has the control plane asked from now on.
+async fn discover(
+    discovery: Arc<Discovery>,
+    aws: &Arc<AwsClients>,
+    config: &Arc<Config>,
+) -> AbortOnDropHandle<()> {
+    let (asking, aws, knobs) = (Arc::clone(&discovery), Arc::clone(aws), Arc::clone(config));
+    let task = tokio::spawn(async move { asking.watch(&aws, &knobs).await });
+    if config.discovery.agents {
+        // What takes longer is waited for by nobody.
+        let _ = tokio::time::timeout(FIRST_LOOK, discovery.looked()).await;
+    }
+    AbortOnDropHandle::new(task)
 }
 
 fn open_gate(config: &Config) -> Result<Gate, NotStarted> {

@@ -5,8 +5,10 @@
 //! read and what is shown cannot differ. Each list takes its struct apart to the last field: a
 //! field that is added there does not compile until it is named here.
 
+use std::time::Duration;
+
 use super::kind::{Count, Flag, Id, Kind, List, Maybe, Named, Positive, Seconds, TextTable};
-use super::structured::Structured;
+use super::structured::{Members, Structured};
 use super::text::{Address, Clear, KeyHash, Level, Text};
 use super::{
     AgentCore, AgentSettings, Aws, Config, Discovery, Emulator, Guardrail, InlineAgent, Key,
@@ -193,6 +195,8 @@ fn turn_section(fields: &mut impl Fields, turn: &mut Turn) {
         output_bytes,
         retries,
         retry_delay,
+        breaker_failures,
+        breaker_pause,
         resume,
         resume_bytes,
     } = turn;
@@ -208,6 +212,8 @@ fn turn_section(fields: &mut impl Fields, turn: &mut Turn) {
     fields.field("output_bytes", &Count::BYTES, output_bytes);
     fields.field("retries", &RETRIES, retries);
     fields.field("retry_delay_seconds", &Seconds::ANY, retry_delay);
+    fields.field("breaker_failures", &Positive, breaker_failures);
+    fields.field("breaker_seconds", &Seconds::SOME, breaker_pause);
     fields.field("resume_seconds", &Seconds::ANY, resume);
     fields.field("resume_bytes", &Count::BYTES, resume_bytes);
 }
@@ -287,6 +293,9 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
         metadata_attributes,
         agents,
         fallbacks,
+        upstreams,
+        hedge_after,
+        hedge_agents,
         inline,
         core,
         text,
@@ -316,12 +325,30 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
     fields.field("metadata_attributes", &Flag, metadata_attributes);
     agent_settings(fields, agents);
     fields.field("fallbacks", &List(Id::<ModelName>::new()), fallbacks);
+    fields.field("upstreams", &Members, upstreams);
+    hedge(fields, hedge_after, hedge_agents);
+    upstream_settings(fields, inline, core, text, guardrail);
+}
+
+/// What a model has for its kind of upstream alone.
+fn upstream_settings(
+    fields: &mut impl Fields,
+    inline: &mut InlineAgent,
+    core: &mut AgentCore,
+    text: &mut TextModel,
+    guardrail: &mut Guardrail,
+) {
     inline_agent(fields, inline);
     agent_core(fields, core);
     text_model(fields, text);
     let Guardrail { id, version } = guardrail;
     fields.field("guardrail_id", &Maybe(Text::SOME), id);
     fields.field("guardrail_version", &Maybe(Text::SOME), version);
+}
+
+fn hedge(fields: &mut impl Fields, after: &mut Option<Duration>, agents: &mut bool) {
+    fields.field("hedge_seconds", &Maybe(Seconds::SOME), after);
+    fields.field("hedge_agents", &Flag, agents);
 }
 
 fn agent_settings(fields: &mut impl Fields, agents: &mut AgentSettings) {

@@ -8,6 +8,9 @@ use crate::turn::ModelName;
 /// inference profiles are named for their region.
 const PROFILE_REGION_WITH_DASH: &str = "us-gov";
 
+/// What the names of discovered agents begin with.
+const AGENT_PREFIX: &str = "bedrock/agent/";
+
 impl Config {
     /// The configured model of this name.
     #[must_use]
@@ -33,7 +36,8 @@ impl Config {
                 None => format!("names no configured model: {name}"),
             });
         }
-        if self.allows_direct() {
+        let may_be_found = self.discovery.agents && name.as_str().starts_with(AGENT_PREFIX);
+        if self.allows_direct() || may_be_found {
             return Ok(());
         }
         Err(format!("is a direct form, {name}, which routing.allow_direct does not allow"))

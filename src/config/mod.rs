@@ -32,7 +32,8 @@ mod text;
 pub use environment::{Environment, Flag, load_dotenv};
 pub use load::{Loaded, SourceFile, Sources, load};
 pub use model::{
-    AgentCore, AgentSettings, Guardrail, InlineAgent, Model, PromptCache, Reasoning, TextModel,
+    AgentCore, AgentSettings, Guardrail, InlineAgent, Model, PoolMember, PromptCache, Reasoning,
+    TextModel,
 };
 pub use problem::{Place, Problem, Report};
 pub use secret::Secret;
@@ -193,6 +194,11 @@ pub struct Turn {
     pub retries: usize,
     /// `retry_delay_seconds`: before the first retry; doubles, with jitter. Default: 0.1.
     pub retry_delay: Duration,
+    /// `breaker_failures`: failures in a row after which a model is passed over where another
+    /// can answer. Default: 5.
+    pub breaker_failures: NonZeroU32,
+    /// `breaker_seconds`: for how long, at first. Default: 10.
+    pub breaker_pause: Duration,
     /// `resume_seconds`: how long an ended turn's events are kept for readers that come back.
     /// Default: 60.
     pub resume: Duration,
@@ -215,6 +221,8 @@ impl Default for Turn {
             output_bytes: 8 << 20,
             retries: 2,
             retry_delay: Duration::from_millis(100),
+            breaker_failures: NonZeroU32::MIN.saturating_add(4),
+            breaker_pause: Duration::from_secs(10),
             resume: Duration::from_secs(60),
             resume_bytes: 16 << 20,
         }

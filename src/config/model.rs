@@ -72,6 +72,14 @@ pub struct Model {
     /// `fallbacks`: models that answer, in order, when this one cannot begin to; they are given
     /// the transcript.
     pub fallbacks: Vec<ModelName>,
+    /// `upstreams`: for pools, the models that answer, as tables of `model` and `weight`.
+    pub upstreams: Vec<PoolMember>,
+    /// `hedge_seconds`: after so long without a first event the next model is asked too, and
+    /// the first that answers counts. Default: never.
+    pub hedge_after: Option<Duration>,
+    /// `hedge_agents`: whether that may happen to agents, whose actions may then run twice.
+    /// Default: false.
+    pub hedge_agents: bool,
     /// What inline agents are made of.
     pub inline: InlineAgent,
     /// Where AgentCore answers.
@@ -120,6 +128,9 @@ impl Model {
             metadata_attributes: true,
             agents: AgentSettings::default(),
             fallbacks: Vec::new(),
+            upstreams: Vec::new(),
+            hedge_after: None,
+            hedge_agents: false,
             inline: InlineAgent::default(),
             core: AgentCore::default(),
             text: TextModel::default(),
@@ -127,6 +138,15 @@ impl Model {
             lines: BTreeMap::new(),
         }
     }
+}
+
+/// A model of a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolMember {
+    /// Which model.
+    pub model: ModelName,
+    /// How often it is asked, against the others. Default: 1.
+    pub weight: NonZeroU32,
 }
 
 /// What agents are told besides; the settings stand in the model's own table.

@@ -1,10 +1,14 @@
 //! Settings that are handed on to a service in its own spelling: a list of tables of any shape.
 
-use serde_json::{Map, Number, Value as Json};
-use toml::Value;
-use toml::de::DeValue;
+use std::num::NonZeroU32;
 
-use super::kind::{Kind, Raw, must_be};
+use serde_json::{Map, Number, Value as Json};
+use toml::de::{DeTable, DeValue};
+use toml::{Table, Value};
+
+use super::PoolMember;
+use super::kind::{Id, Kind, Positive, Raw, must_be};
+use crate::turn::ModelName;
 
 /// Tables in tables and lists in lists, at most so deep.
 const DEEPEST: usize = 32;
@@ -62,4 +66,49 @@ fn json(value: &DeValue<'_>, depth: usize) -> Result<Json, String> {
             Json::Object(members)
         }
     })
+}
+
+/// The members of a pool: tables of `model` and `weight`.
+pub(super) struct Members;
+
+impl Kind for Members {
+    type Value = Vec<PoolMember>;
+
+    fn read(&self, raw: &Raw<'_>) -> Result<Vec<PoolMember>, String> {
+        let wanted = "an array of tables such as { model = \"east\", weight = 2 }";
+        let Raw::Toml(DeValue::Array(entries)) = raw else { return must_be(wanted, raw) };
+        let read = |entry: &DeValue<'_>| match entry {
+            DeValue::Table(table) => member(table),
+            other => must_be(wanted, &Raw::Toml(other)),
+        };
+        entries.iter().map(|entry| read(entry.get_ref())).collect()
+    }
+
+    fn write(&self, value: &Vec<PoolMember>) -> Option<Value> {
+        if value.is_empty() {
+            return None;
+        }
+        let table = |member: &PoolMember| {
+            let mut table = Table::new();
+            table.insert("model".to_owned(), member.model.as_str().into());
+            table.insert("weight".to_owned(), i64::from(member.weight.get()).into());
+            Value::Table(table)
+        };
+        Some(Value::Array(value.iter().map(table).collect()))
+    }
+}
+
+fn member(table: &DeTable<'_>) -> Result<PoolMember, String> {
+    let mut model = None;
+    let mut weight = NonZeroU32::MIN;
+    for (name, value) in table {
+        let raw = Raw::Toml(value.get_ref());
+        match &**name.get_ref() {
+            "model" => model = Some(Id::<ModelName>::new().read(&raw)?),
+            "weight" => weight = Positive.read(&raw).map_err(|why| format!("weight {why}"))?,
+            other => return Err(format!("knows model and weight, not {other}")),
+        }
+    }
+    let model = model.ok_or("needs a model in each of its tables")?;
+    Ok(PoolMember { model, weight })
 }

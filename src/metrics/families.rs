@@ -61,6 +61,7 @@ pub(super) struct TurnFamilies {
     pub(super) seconds: HistogramVec,
     pub(super) queue_wait_seconds: HistogramVec,
     pub(super) in_flight: IntGaugeVec,
+    pub(super) breaker_open: IntGaugeVec,
     pub(super) tokens: IntCounterVec,
 }
 
@@ -102,6 +103,11 @@ impl TurnFamilies {
                 "How long turns waited for the one before them in their session.",
                 &["model"],
                 SECONDS,
+            ),
+            breaker_open: shelf.gauges(
+                "breaker_open",
+                "Whether the model is passed over, since its upstream failed again and again.",
+                &["model"],
             ),
             in_flight: shelf.gauges("turns_in_flight", "Turns running now.", &["backend"]),
             tokens: shelf.counters(

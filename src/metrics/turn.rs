@@ -20,6 +20,7 @@ pub struct TurnMetrics {
     /// By [`Outcome`], in its order.
     seconds: [Histogram; 3],
     in_flight: IntGauge,
+    breaker_open: IntGauge,
     input_tokens: IntCounter,
     output_tokens: IntCounter,
 }
@@ -40,6 +41,7 @@ impl TurnMetrics {
             seconds: Outcome::ALL
                 .map(|how| families.seconds.with_label_values(&[model, backend, how.as_str()])),
             in_flight: families.in_flight.with_label_values(&[backend]),
+            breaker_open: families.breaker_open.with_label_values(&[model]),
             input_tokens: tokens(TokenDirection::Input),
             output_tokens: tokens(TokenDirection::Output),
         }
@@ -48,6 +50,11 @@ impl TurnMetrics {
     /// A turn runs.
     pub fn in_flight(&self) -> Presence {
         Presence::of(&self.in_flight)
+    }
+
+    /// Whether the model is passed over at this time, since it failed.
+    pub fn breaker_open(&self, is_open: bool) {
+        self.breaker_open.set(i64::from(is_open));
     }
 
     /// A turn left its session's queue after so long. Turns that found none are recorded too,

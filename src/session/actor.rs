@@ -50,6 +50,11 @@ pub(super) enum SessionMsg {
         /// Which of the actor's turns it was.
         serial: u64,
     },
+    /// From a timer of an attempt: it takes long.
+    Hedge {
+        /// Which of the actor's attempts it was.
+        serial: u64,
+    },
     /// From the turn log: nobody follows this turn any more.
     Abandoned(TurnId),
     /// From a timer: a turn has waited in the queue as long as it may.
@@ -177,6 +182,7 @@ impl Actor for SessionActor {
             SessionMsg::Saved(result) => state.saved(result),
             SessionMsg::Pumped(pumped) => state.pumped(*pumped),
             SessionMsg::PumpGone { serial } => state.pump_gone(serial),
+            SessionMsg::Hedge { serial } => state.hedge(serial),
             SessionMsg::Abandoned(turn) => state.abandoned(&turn),
             SessionMsg::WaitedTooLong(turn) => state.waited_too_long(&turn),
             SessionMsg::Interrupt(order) => state.interrupt(*order),

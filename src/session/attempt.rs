@@ -11,10 +11,11 @@ use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, Span};
 
+use crate::backend::breaker::Trial;
 use crate::backend::{Ask, Outlet, Route};
 use crate::metrics::Presence;
 use crate::store::UpstreamBinding;
-use crate::turn::{Failure, FinishReason, ModelName, Pending, UpstreamSessionId};
+use crate::turn::{Failure, FailureKind, FinishReason, ModelName, Pending, UpstreamSessionId};
 
 use super::actor::{Call, SessionMsg};
 use super::conversation::restated;
@@ -46,6 +47,10 @@ pub(super) struct Attempt {
     pub(super) began: Instant,
     upstream: Option<UpstreamSessionId>,
     memory_id: Option<String>,
+    /// Tells the route's breaker how it went; none where nobody is asked.
+    trial: Option<Trial>,
+    hedge_timer: Option<AbortOnDropHandle<()>>,
+    actor: ActorRef<SessionMsg>,
     credit: Arc<Semaphore>,
     pump: AbortOnDropHandle<()>,
     _in_flight: Presence,
@@ -78,9 +83,10 @@ impl Attempt {
         let input_text = Arc::new(ask.map_or_else(String::new, |ask| ask.text()));
         let memory_id = ask.and_then(|ask| route.backend.memory_id(ask));
         let upstream = ask.map(|ask| ask.upstream.clone());
+        let trial = ask.map(|_| Trial::of(Arc::clone(&route)));
         let answers_calls = ask.is_some_and(|ask| ask.pending.is_some());
         let pump = Pump {
-            actor,
+            actor: actor.clone(),
             serial,
             credit: Arc::clone(&credit),
             bounds: bounds(env, &route),
@@ -102,8 +108,38 @@ impl Attempt {
             began: Instant::now(),
             upstream,
             memory_id,
+            trial,
+            hedge_timer: None,
+            actor,
             credit,
             pump: AbortOnDropHandle::new(task),
+        }
+    }
+
+    /// Has the next model asked too when this one takes long, where its settings say so.
+    pub(super) fn arm_hedge(&mut self, call: &Call, next: &Route) {
+        let model = &self.route.model;
+        let is_safe = self.route.backend.is_repeatable() && next.backend.is_repeatable();
+        let may = is_safe || call.route.model.hedge_agents;
+        let after = call.route.model.hedge_after.or(model.hedge_after);
+        let Some(after) = after.filter(|_| may && self.trial.is_some()) else { return };
+        let (actor, serial) = (self.actor.clone(), self.serial);
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            // An actor that is gone runs no turn.
+            let _ = actor.cast(SessionMsg::Hedge { serial });
+        });
+        self.hedge_timer = Some(AbortOnDropHandle::new(timer));
+    }
+
+    /// Tells the breaker of the route how it goes.
+    pub(super) fn settle(&mut self, outcome: Option<&Outcome>) {
+        self.hedge_timer = None;
+        let Some(trial) = &mut self.trial else { return };
+        match outcome {
+            Some(Err(failure)) if is_of_upstream(failure.kind) => trial.failed(),
+            Some(Err(_)) => {}
+            None | Some(Ok(_)) => trial.succeeded(),
         }
     }
 
@@ -163,6 +199,18 @@ fn carry_out(
     let backend = Arc::clone(&route.backend);
     // Called by the pump, so that a panic in the call itself ends the turn alone.
     async move { backend.answer(*ask, outlet).await }.boxed()
+}
+
+/// Whether a failure says that the upstream is not worth asking for a while.
+fn is_of_upstream(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::UpstreamThrottled
+            | FailureKind::UpstreamUnavailable
+            | FailureKind::UpstreamTimeout
+            | FailureKind::UpstreamDenied
+            | FailureKind::UpstreamProtocol
+    )
 }
 
 fn bounds(env: &Env, route: &Route) -> Bounds {

@@ -45,8 +45,12 @@ pub(super) struct Running {
     call: Arc<Call>,
     fold: Fold,
     attempt: Attempt,
+    /// Another one beside it, since it took long; the first of the two to bring anything stays.
+    hedge: Option<Attempt>,
+    /// Whether the attempt has brought anything.
+    has_begun: bool,
     /// Models that have not been tried.
-    fallbacks: VecDeque<ModelName>,
+    others: VecDeque<Arc<Route>>,
     /// What is new in the transcript with this turn.
     said: Vec<Message>,
     /// Whether the turn only collects results of a hand-over.
@@ -65,8 +69,9 @@ pub(super) struct Start {
     pub(super) writer: TurnWriter,
     pub(super) call: Arc<Call>,
     pub(super) permit: OwnedSemaphorePermit,
-    /// Who answers, and the name under which it was asked for.
-    pub(super) route: Arc<Route>,
+    /// Who may answer, in order; not empty.
+    pub(super) candidates: VecDeque<Arc<Route>>,
+    /// The name of the first of them.
     pub(super) model: ModelName,
     pub(super) serial: u64,
 }
@@ -86,7 +91,8 @@ impl Running {
         held: &mut Conversation,
         start: Start,
     ) -> Self {
-        let Start { writer, call, permit, route, model, serial } = start;
+        let Start { writer, call, permit, mut candidates, model, serial } = start;
+        let route = candidates.pop_front().unwrap_or_else(|| Arc::clone(&call.route));
         let (prepared, refusal) = prepare(env, held, &call, &route, &model);
         let Prepared { origin, is_first, said, left_behind, .. } = &prepared;
         count(env, *origin, is_first.then_some(&route));
@@ -100,12 +106,16 @@ impl Running {
         let collects = prepared.unsettled.is_some();
         let order = order(held, &call, prepared, refusal);
         let setting = Setting { actor, env, call: &call, serial, span: &span };
-        let fallbacks = route.model.fallbacks.iter().cloned().collect();
-        let attempt = Attempt::start(setting, route, model, order);
+        let mut attempt = Attempt::start(setting, route, model, order);
+        if let Some(next) = candidates.front() {
+            attempt.arm_hedge(&call, next);
+        }
         Self {
             fold,
             attempt,
-            fallbacks,
+            hedge: None,
+            has_begun: false,
+            others: candidates,
             said,
             collects,
             left_behind,
@@ -126,13 +136,10 @@ impl Running {
         held: &Conversation,
         failure: &Failure,
     ) -> bool {
-        let Again { actor, env, serial } = again;
         if self.is_visible || !may_fall_back(failure) {
             return false;
         }
-        let next = std::iter::from_fn(|| self.fallbacks.pop_front())
-            .find_map(|name| env.routes.exactly(&name));
-        let Some(route) = next else { return false };
+        let Some(route) = self.others.pop_front() else { return false };
         let before = &self.attempt;
         tracing::warn!(
             parent: &self.span,
@@ -142,6 +149,23 @@ impl Running {
             "the model could not answer; another is asked"
         );
         before.route.metrics.ended(OutcomeLabel::Failed, before.began.elapsed());
+        self.attempt = self.anew(again, held, route);
+        true
+    }
+
+    /// Asks the next model beside the one that takes long, if nothing has come from that.
+    pub(super) fn hedge(&mut self, again: Again<'_>, held: &Conversation, of: u64) {
+        if self.attempt.serial != of || self.has_begun || self.hedge.is_some() {
+            return;
+        }
+        let Some(route) = self.others.pop_front() else { return };
+        tracing::debug!(parent: &self.span, beside = %route.model.name, "the turn is hedged");
+        self.hedge = Some(self.anew(again, held, route));
+    }
+
+    /// Asks another model, which knows nothing of the session.
+    fn anew(&self, again: Again<'_>, held: &Conversation, route: Arc<Route>) -> Attempt {
+        let Again { actor, env, serial } = again;
         let record = held.record();
         let ask = Ask {
             key: record.key.clone(),
@@ -153,13 +177,37 @@ impl Running {
         };
         let setting = Setting { actor, env, call: &self.call, serial, span: &self.span };
         let model = route.model.name.clone();
-        self.attempt = Attempt::start(setting, route, model, Order::Ask(Box::new(ask)));
-        true
+        Attempt::start(setting, route, model, Order::Ask(Box::new(ask)))
     }
 
-    /// Which attempt of the actor it is that runs.
-    pub(super) fn serial(&self) -> u64 {
-        self.attempt.serial
+    /// Whether such an attempt of the actor is one of this turn.
+    pub(super) fn owns(&self, serial: u64) -> bool {
+        self.attempt.serial == serial
+            || self.hedge.as_ref().is_some_and(|hedge| hedge.serial == serial)
+    }
+
+    /// Gives up a hedge whose pump is gone; says whether it was that one.
+    pub(super) fn lost_hedge(&mut self, serial: u64) -> bool {
+        self.hedge.take_if(|hedge| hedge.serial == serial).is_some()
+    }
+
+    /// Decides between an attempt and its hedge by what came of one of them; says whether that
+    /// is to be taken in.
+    fn decide(&mut self, pumped: &Pumped) -> bool {
+        let Some(hedge) = self.hedge.take() else { return true };
+        let is_of_hedge = hedge.serial == pumped.serial;
+        let has_failed = matches!(pumped.outcome, Some(Err(_))) && pumped.events.is_empty();
+        // The one that failed is left, the one that brought something stays.
+        if is_of_hedge != has_failed {
+            let mut left = std::mem::replace(&mut self.attempt, hedge);
+            if has_failed {
+                left.settle(pumped.outcome.as_ref());
+            }
+        } else if has_failed {
+            let mut left = hedge;
+            left.settle(pumped.outcome.as_ref());
+        }
+        !has_failed
     }
 
     pub(super) fn turn(&self) -> &TurnId {
@@ -185,8 +233,15 @@ impl Running {
     }
 
     /// Appends what the pump brought; gives how the turn ended, if it did.
-    pub(super) fn take_in(&mut self, pumped: Pumped) -> Option<Outcome> {
+    pub(super) fn take_in(&mut self, env: &Env, pumped: Pumped) -> Option<Outcome> {
+        if !self.decide(&pumped) {
+            return None;
+        }
+        self.has_begun = true;
         self.attempt.took_in();
+        if !pumped.events.is_empty() || pumped.outcome.is_some() {
+            self.attempt.settle(pumped.outcome.as_ref());
+        }
         if !self.is_visible && pumped.events.iter().any(TurnEvent::is_visible) {
             self.is_visible = true;
             self.writer.set_timing(pumped.timing);
@@ -197,6 +252,7 @@ impl Running {
                 return Some(Err(Failure::internal()));
             }
         }
+        env.files.take_in(&self.writer.log().meta().key, &pumped.events);
         if !pumped.events.is_empty() {
             self.writer.append(pumped.events);
         }
@@ -243,13 +299,14 @@ impl Running {
         if is_kept {
             // One that was cut before a sign of an answer may never have got there.
             let took_in = is_visible || !is_cut;
-            let forgets = is_cut && attempt.route.backend.forgets_when_cut();
+            let forgets = was_dropped(&end) && attempt.route.backend.forgets_when_cut();
             let binding = if took_in && !forgets { attempt.binding(fold.pending()) } else { None };
             held.commit(Committed {
                 said,
                 answer: answer(fold, spoken),
                 upstream: binding,
                 model: attempt.model.clone(),
+                asked: call.model.clone(),
                 base: call.base,
                 now: SystemTime::now(),
                 room: env.room(),
@@ -284,6 +341,19 @@ impl Running {
         writer.append([end]);
         env.turns.ended(writer.log());
         is_kept || is_changed
+    }
+}
+
+/// Whether a turn that ended so may have left its upstream in the middle of the answer.
+fn was_dropped(end: &TurnEvent) -> bool {
+    match end {
+        TurnEvent::Finished(reason) => {
+            matches!(reason, FinishReason::Interrupted | FinishReason::Length)
+        }
+        TurnEvent::Failed(failure) => {
+            matches!(failure.kind, FailureKind::UpstreamTimeout | FailureKind::Draining)
+        }
+        _ => false,
     }
 }
 

@@ -21,6 +21,7 @@ use super::actor::{Beginning, Birth, Call, Interrupt, SessionMsg, Snapshot, Subm
 use super::conversation::{Conversation, Room};
 use super::directory::{Directory, Residence};
 use super::farewell;
+use super::files::Files;
 use super::identity::Heads;
 use super::phase::{Effect, Input, Phase};
 use super::pump::Pumped;
@@ -37,6 +38,7 @@ pub(super) struct Env {
     pub(super) routes: Arc<Routes>,
     pub(super) directory: Arc<Directory>,
     pub(super) heads: Heads,
+    pub(super) files: Files,
     pub(super) turns: Turns,
     /// Turns that run on without a reader may take one of these.
     pub(super) detached: Arc<Semaphore>,
@@ -237,8 +239,8 @@ impl State {
     fn start(&mut self, submit: Accepted) {
         self.serial += 1;
         let Accepted { writer, call, permit } = submit;
-        let (route, model) = self.answerer(&call);
-        let start = Start { writer, call, permit, route, model, serial: self.serial };
+        let (candidates, model) = self.answerers(&call);
+        let start = Start { writer, call, permit, candidates, model, serial: self.serial };
         let running = Running::start(self.me.clone(), &self.env, &mut self.held, start);
         let left_alone = (!running.has_readers()).then(|| running.turn().clone());
         self.running = Some(Box::new(running));
@@ -248,24 +250,31 @@ impl State {
         }
     }
 
-    /// Who answers a turn, and under which name: the model asked, or the one that the session
-    /// was moved to from there.
-    fn answerer(&self, call: &Call) -> (Arc<Route>, ModelName) {
-        let moved = self.held.record().moved.as_ref().filter(|moved| moved.from == call.model);
+    /// Who may answer a turn, in order, and the first one's name: the model asked, or the one
+    /// that the session was moved to from there, and those that stand in for it.
+    fn answerers(&self, call: &Call) -> (VecDeque<Arc<Route>>, ModelName) {
+        let record = self.held.record();
+        let moved = record.moved.as_ref().filter(|moved| moved.from == call.model);
         let there = moved.and_then(|moved| {
             let route = self.env.routes.exactly(&moved.to)?;
             Some((route, moved.to.clone()))
         });
-        there.unwrap_or_else(|| (Arc::clone(&call.route), call.model.clone()))
+        let (route, model) = there.unwrap_or_else(|| (Arc::clone(&call.route), call.model.clone()));
+        let candidates = self.env.routes.candidates(&route, Some(&record.model));
+        let model = match candidates.first() {
+            Some(first) if !Arc::ptr_eq(first, &route) => first.model.name.clone(),
+            _ => model,
+        };
+        (candidates.into(), model)
     }
 
     pub(super) fn pumped(&mut self, pumped: Pumped) {
         let Some(running) = &mut self.running else { return };
         // What a turn sent before it was cut comes after the cut, and is not part of it.
-        if running.serial() != pumped.serial {
+        if !running.owns(pumped.serial) {
             return;
         }
-        let outcome = running.take_in(pumped);
+        let outcome = running.take_in(&self.env, pumped);
         if let Some(outcome) = outcome {
             if let Err(failure) = &outcome
                 && self.fall_back(failure)
@@ -277,6 +286,13 @@ impl State {
         }
     }
 
+    pub(super) fn hedge(&mut self, of: u64) {
+        let Some(running) = &mut self.running else { return };
+        self.serial += 1;
+        let again = Again { actor: self.me.clone(), env: &self.env, serial: self.serial };
+        running.hedge(again, &self.held, of);
+    }
+
     fn fall_back(&mut self, failure: &Failure) -> bool {
         let Some(running) = &mut self.running else { return false };
         self.serial += 1;
@@ -285,8 +301,8 @@ impl State {
     }
 
     pub(super) fn pump_gone(&mut self, serial: u64) {
-        let is_running = self.running.as_ref().is_some_and(|running| running.serial() == serial);
-        if is_running {
+        let running = self.running.as_mut().filter(|running| running.owns(serial));
+        if running.is_some_and(|running| !running.lost_hedge(serial)) {
             tracing::error!(session = %self.key().id, "a backend panicked in a turn");
             self.finish(Ending::Done(Err(Failure::internal())));
             self.over();
@@ -445,6 +461,7 @@ impl State {
         if let Some(head) = &record.head {
             self.env.heads.forget(head, &record.key);
         }
+        self.env.files.forget(&record.key);
         farewell::say(&self.env, record.upstream.clone());
         self.env.metrics.session_ended(reason);
         let work = self.env.store.remove(record.key.clone());

@@ -81,6 +81,7 @@ impl Setting {
             aws: Arc::new(AwsClients::emulated("http://127.0.0.1:9")),
             metrics: Arc::clone(&metrics),
             config: Arc::clone(&config),
+            discovery: Arc::default(),
         };
         let routes = Arc::new(Routes::open(deps).unwrap());
         let sessions = Sessions::start(config, Arc::clone(&metrics), store, routes).await.unwrap();
@@ -93,6 +94,7 @@ impl Setting {
             metrics: metrics.turn("fragile", "bedrock-agent"),
             first_event_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(10),
+            breaker: Arc::default(),
         };
         Self { sessions, route: Arc::new(route), go_on }
     }

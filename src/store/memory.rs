@@ -121,6 +121,7 @@ mod tests {
             head: None,
             upstream: None,
             branches: 0,
+            asked: None,
             moved: None,
         })
     }

@@ -21,8 +21,10 @@ pub use memory::MemoryStore;
 pub struct Record {
     /// Whose it is, and its id.
     pub key: SessionKey,
-    /// The model it last talked to.
+    /// The model that answered it last.
     pub model: ModelName,
+    /// The model that it last asked for, where another one answered.
+    pub asked: Option<ModelName>,
     /// Where its turns go instead, once it was moved.
     pub moved: Option<Moved>,
     /// When it began.

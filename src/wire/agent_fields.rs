@@ -1,7 +1,8 @@
 //! What a request may hand through to an agent: attributes and the key of its memory.
 //!
-//! Agents take attributes as strings only. Clients send what they have, so anything else
-//! becomes its JSON text, in the client's own spelling; `null` counts as absent.
+//! Agents take attributes as strings only. Our own extension says so, and [`Texts`] are nothing
+//! else. Elsewhere clients send what they have: in [`Attributes`] anything else becomes its JSON
+//! text, in the client's own spelling, and `null` counts as absent.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,33 +13,63 @@ use serde_json::value::RawValue;
 
 use crate::turn::Failure;
 
+use super::body;
+
+/// Members of one object of attributes.
+const MAX_ATTRIBUTES: usize = 1_000;
+
 /// The members of an object, as strings.
 #[derive(Debug, Default)]
 pub(super) struct Attributes(pub(super) BTreeMap<String, String>);
 
-impl<'de> Deserialize<'de> for Attributes {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        source.deserialize_map(Members)
+/// The members of an object that holds nothing but strings.
+#[derive(Debug, Default)]
+pub(super) struct Texts(pub(super) BTreeMap<String, String>);
+
+impl From<Attributes> for BTreeMap<String, String> {
+    fn from(attributes: Attributes) -> Self {
+        attributes.0
     }
 }
 
-struct Members;
+impl From<Texts> for BTreeMap<String, String> {
+    fn from(texts: Texts) -> Self {
+        texts.0
+    }
+}
 
-impl<'de> Visitor<'de> for Members {
-    type Value = Attributes;
+impl<'de> Deserialize<'de> for Attributes {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        source.deserialize_map(Members(as_string)).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        source.deserialize_map(Members(|text: String| Ok(Some(text)))).map(Self)
+    }
+}
+
+/// Reads the members with this, which tells those that count as absent.
+struct Members<T>(fn(T) -> Result<Option<String>, &'static str>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+    type Value = BTreeMap<String, String>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Attributes, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut attributes = BTreeMap::new();
-        while let Some((name, value)) = members.next_entry::<String, &RawValue>()? {
-            if let Some(value) = as_string(value).map_err(A::Error::custom)? {
-                attributes.insert(name, value);
+        while let Some((name, value)) = members.next_entry::<String, T>()? {
+            let Some(value) = (self.0)(value).map_err(A::Error::custom)? else { continue };
+            attributes.insert(name, value);
+            if attributes.len() > MAX_ATTRIBUTES {
+                return Err(A::Error::custom("more than 1000 attributes; send fewer"));
             }
         }
-        Ok(Attributes(attributes))
+        Ok(attributes)
     }
 }
 
@@ -57,14 +88,11 @@ fn as_string(value: &RawValue) -> Result<Option<String>, &'static str> {
 ///
 /// # Errors
 /// [`FailureKind::BadRequest`](crate::turn::FailureKind) at `param`.
-pub(super) fn memory_id(param: &'static str, id: String) -> Result<String, Failure> {
+pub(super) fn memory_id(param: String, id: String) -> Result<String, Failure> {
     if is_agent_key(&id) {
         return Ok(id);
     }
-    Err(Failure::bad_field(
-        param,
-        format!("{param} must be 2 to 100 characters of [0-9a-zA-Z._:-]"),
-    ))
+    Err(body::wrong(param, "must be 2 to 100 characters of [0-9a-zA-Z._:-]"))
 }
 
 /// Whether a text is 2 to 100 characters of `[0-9a-zA-Z._:-]`, as agents want of the ids that
@@ -84,6 +112,27 @@ mod tests {
         let Attributes(attributes) = serde_json::from_str(body).unwrap();
         let listed: Vec<_> = attributes.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert_eq!(listed, [("b", "true"), ("n", "1.0"), ("o", r#"{"x": [1]}"#), ("s", "a\"b")]);
+    }
+
+    #[test]
+    fn texts_are_strings_and_nothing_else() {
+        let Texts(texts) = serde_json::from_str(r#"{"a":"x","b":""}"#).unwrap();
+        assert_eq!(texts.len(), 2);
+        for value in ["1", "true", "null", "[]", "{}"] {
+            let refused = serde_json::from_str::<Texts>(&format!("{{\"a\":{value}}}")).unwrap_err();
+            assert!(refused.to_string().contains("expected a string"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn attributes_are_bounded_in_number() {
+        let object = |count: usize| {
+            let members: Vec<_> = (0..count).map(|n| format!("\"k{n}\":\"v\"")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        assert!(serde_json::from_str::<Texts>(&object(1_000)).is_ok());
+        assert!(serde_json::from_str::<Texts>(&object(1_001)).is_err());
+        assert!(serde_json::from_str::<Attributes>(&object(1_001)).is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 use serde::Deserialize;
 use serde_json::error::Category;
+use serde_path_to_error::{Path, Segment};
 
 use crate::turn::{Failure, FailureKind};
 
@@ -26,6 +27,13 @@ pub(super) fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Failu
         Category::Data => misfit::<T>(text, &error),
         Category::Syntax | Category::Eof | Category::Io => malformed(text, &error),
     })
+}
+
+/// A refusal of one member: its name, and what is wrong with it.
+pub(super) fn wrong(param: impl Into<String>, why: &str) -> Failure {
+    let param = param.into();
+    let message = format!("{param} {why}");
+    Failure::bad_field(param, message)
 }
 
 /// The body as text, without the byte order mark that some clients put first.
@@ -57,11 +65,26 @@ fn misfit<'de, T: Deserialize<'de>>(text: &'de str, first: &serde_json::Error) -
         return Failure::new(FailureKind::BadRequest, what_is_wrong(first));
     };
     let message = what_is_wrong(tracked.inner());
-    let path = tracked.path().to_string();
-    if path == "." || path.len() > LONGEST_PARAM {
+    let path = param(tracked.path());
+    if path.is_empty() {
         return Failure::new(FailureKind::BadRequest, message);
     }
     Failure::bad_field(path.clone(), format!("{path}: {message}"))
+}
+
+/// A path as far as it is worth naming.
+fn param(path: &Path) -> String {
+    let mut named = String::new();
+    for segment in path {
+        let is_name = !matches!(segment, Segment::Seq { .. });
+        let dot = if is_name && !named.is_empty() { "." } else { "" };
+        let longer = format!("{named}{dot}{segment}");
+        if longer.len() > LONGEST_PARAM {
+            break;
+        }
+        named = longer;
+    }
+    named
 }
 
 /// Says what was expected and where, without what was found: that may be a person's words.
@@ -82,6 +105,8 @@ fn what_is_wrong(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[derive(Debug, Deserialize)]
@@ -112,6 +137,17 @@ mod tests {
         let (param, message) = failure(br#"{"list":[{},{"flag":"my secret, expected x"}]}"#);
         assert_eq!(param.as_deref(), Some("list[1].flag"));
         assert_eq!(message, "list[1].flag: expected a boolean (line 1, column 43)");
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_to_repeat_leaves_what_it_stands_in() {
+        let body = |name: &str| format!(r#"{{"table":{{"{name}":1}}}}"#);
+        let param = |body: &str| {
+            let failure = read::<BTreeMap<String, BTreeMap<String, String>>>(body.as_bytes());
+            failure.unwrap_err().param.map(String::from)
+        };
+        assert_eq!(param(&body("a.b")).as_deref(), Some("table.a.b"));
+        assert_eq!(param(&body(&"x".repeat(200))).as_deref(), Some("table"));
     }
 
     #[test]

@@ -12,13 +12,17 @@ use crate::turn::{Failure, ModelName, RequestId, SessionId, TurnEvent, TurnId, T
 
 mod agent_fields;
 mod body;
+mod bounded;
 pub mod caller;
+mod extension;
 mod json_text;
 pub mod ndjson;
 pub mod openai_chat;
+pub mod openai_embeddings;
 pub mod openai_error;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 /// Every format.
 pub const FORMATS: &[&dyn WireFormat] = &[&openai_chat::OpenAiChat, &ndjson::Ndjson];

@@ -1,10 +1,13 @@
 //! What holds for every format, whatever comes in.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::turn::{Confirmation, FailureKind, FinishReason, Usage};
+use crate::turn::{
+    Citation, Confirmation, FailureKind, FileId, FinishReason, OutputFile, Reference, Span, Usage,
+};
 
 use super::*;
 
@@ -15,7 +18,9 @@ const SCALARS: &str = r#"null true 0 -1 1.5 256.0 1e400 18446744073709551616 "" 
 /// Members that the formats look for, and one that none does.
 const NAMES: &str = "messages role content type text tool_calls function name id arguments
     metadata call customer number session_id conversation n stream outcrop input_text agent_id
-    session_attributes refusal stream_options include_usage response_format tool_call_id x";
+    session_attributes refusal stream_options include_usage response_format tool_call_id x tools
+    parameters tool_choice is_error status return_control_results invocation_id functionResult
+    latency guardrail_interval knowledge_base_configurations prompt_creation_configurations";
 
 /// A small generator (xorshift64*), the same numbers in every run.
 struct Dice(u64);
@@ -60,7 +65,7 @@ impl Dice {
     }
 
     fn event(&mut self) -> TurnEvent {
-        match self.below(6) {
+        match self.below(9) {
             0 => TurnEvent::Reasoning(self.text().into()),
             1 => {
                 let index = u32::try_from(self.below(3)).unwrap();
@@ -68,11 +73,27 @@ impl Dice {
                     index,
                     id: self.text().into(),
                     name: self.text().into(),
-                    confirmation: Confirmation::None,
+                    confirmation: Confirmation::Decision,
                 }
             }
             2 => TurnEvent::ToolCallArguments { index: 0, delta: self.text().into() },
             3 => TurnEvent::Usage(Usage { input_tokens: u64::MAX, ..Usage::default() }),
+            4 => TurnEvent::Citation(Arc::new(Citation {
+                text: Some(self.text()),
+                span: Some(Span { start: self.below(9), end: self.below(9) }),
+                references: vec![Reference {
+                    kind: self.text(),
+                    location: Some(self.text()),
+                    text: Some(self.text()),
+                    metadata: Some(json!({ self.text(): self.text() })),
+                }],
+            })),
+            5 => TurnEvent::File(Arc::new(OutputFile {
+                id: FileId::generate(),
+                name: self.text(),
+                media_type: self.text(),
+                bytes: self.text().into(),
+            })),
             _ => TurnEvent::Text(self.text().into()),
         }
     }
@@ -114,7 +135,7 @@ fn whatever_json_comes_in_is_taken_or_refused() {
 
 #[test]
 fn whatever_bytes_come_in_are_taken_or_refused() {
-    const GOOD: &str = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"h\u00e9 😀"},{"type":"image_url","image_url":{"url":"x"}}]},{"role":"assistant","tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"a","content":"x"}],"metadata":{"a":1},"call":{"id":"c","customer":{"number":"+4930123456"}},"input_text":"x","session_attributes":{"a":[1]}}"#;
+    const GOOD: &str = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"h\u00e9 😀"},{"type":"image_url","image_url":{"url":"x"}}]},{"role":"assistant","tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"a","content":"x"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}],"tool_choice":"auto","outcrop":{"session_attributes":{"a":"b"},"latency":"standard","knowledge_base_configurations":[{"a":1}]},"metadata":{"a":1},"call":{"id":"c","customer":{"number":"+4930123456"}},"input_text":"x","session_attributes":{"a":[1]},"invocation_id":"i","return_control_results":[{"functionResult":{"a":1}}]}"#;
     let mut dice = Dice(0xfeed);
     for _ in 0..5_000 {
         let mut body = GOOD.as_bytes().to_vec();

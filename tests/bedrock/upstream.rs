@@ -102,6 +102,7 @@ impl Talk {
             aws: Arc::new(AwsClients::emulated(&format!("http://{address}"))),
             metrics: Arc::clone(&metrics),
             config: Arc::new(config),
+            discovery: Arc::default(),
         };
         let routes = Routes::open(deps).unwrap();
         let backend = Arc::clone(&routes.find(None).unwrap().backend);

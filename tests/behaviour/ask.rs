@@ -30,6 +30,11 @@ impl<'a> Ask<'a> {
         self
     }
 
+    /// Asks another model.
+    pub(crate) fn at_model(self, name: &str) -> Self {
+        self.with("model", json!(name))
+    }
+
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self

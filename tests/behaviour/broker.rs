@@ -38,6 +38,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) variables: &'a [(&'a str, &'a str)],
     /// How long the emulated agent remembers a session; as long as real ones do unless told.
     pub(crate) agent_remembers: Option<Duration>,
+    /// How the emulated control plane is set up before the broker starts.
+    pub(crate) control_plane: Option<Value>,
 }
 
 /// A running broker, ended with the test.
@@ -67,6 +69,11 @@ impl Emulated {
         let serving = tokio::spawn(emulator.serve(CancellationToken::new()));
         Self { address, _serving: AbortOnDropHandle::new(serving) }
     }
+
+    async fn set_up_control_plane(&self, settings: &Value) {
+        let set = Request::new(self.address, "POST", "/_emulator/control-plane").json(settings);
+        assert_eq!(set.send().await.status, 200);
+    }
 }
 
 impl Broker {
@@ -78,6 +85,9 @@ impl Broker {
     /// One that is set up so.
     pub(crate) async fn with(setup: Setup<'_>) -> Self {
         let emulator = Emulated::start(setup.agent_remembers).await;
+        if let Some(settings) = &setup.control_plane {
+            emulator.set_up_control_plane(settings).await;
+        }
         let folder = new_folder();
         let config = folder.join("outcrop.toml");
         fs::write(&config, setup.file(emulator.address)).unwrap();
@@ -87,9 +97,13 @@ impl Broker {
         command.envs(setup.variables.iter().copied());
         let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let said = lines.find_map(|line| {
-            line.unwrap().strip_prefix("outcrop listening on http://").map(str::to_owned)
+        // The emulator runs on this thread, and the broker may ask it before it listens.
+        let said = tokio::task::spawn_blocking(move || {
+            lines.find_map(|line| {
+                line.unwrap().strip_prefix("outcrop listening on http://").map(str::to_owned)
+            })
         });
+        let said = said.await.unwrap();
         let address = said.unwrap_or_else(|| panic!("no broker: {}", read(&folder.join("log"))));
         Self {
             address: address.parse().unwrap(),
@@ -166,6 +180,16 @@ impl Broker {
     pub(crate) async fn forget_upstream(&self) {
         let reset = Request::new(self.emulator.address, "POST", "/_emulator/reset");
         assert_eq!(reset.send().await.status, 200);
+    }
+
+    /// From now on the upstream's control plane is set up so.
+    pub(crate) async fn set_up_control_plane(&self, settings: &Value) {
+        self.emulator.set_up_control_plane(settings).await;
+    }
+
+    /// How often an operation of the control plane was called.
+    pub(crate) async fn control_plane_calls(&self, operation: &str) -> u64 {
+        self.upstream().await["control_plane"][operation].as_u64().unwrap_or(0)
     }
 
     /// Waits until the upstream answers so many calls at this moment.

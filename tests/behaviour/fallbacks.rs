@@ -1,5 +1,7 @@
 //! Models that answer for one that cannot.
 
+use std::net::TcpListener;
+
 use super::broker::{Broker, Setup};
 
 /// Nothing listens at the first model's endpoint.
@@ -65,4 +67,58 @@ async fn an_ended_or_expired_session_is_ended_upstream_too_also_after_its_actor(
         calls.iter().filter(|call| call["end_session"] == true).count() == 2
     })
     .await;
+}
+
+/// A pool of which one member cannot be reached.
+const POOL: &str = "[[models]]\nname = \"pool\"\nbackend = \"pool\"\n\
+                    upstreams = [{ model = \"third\", weight = 1000 }, { model = \"second\" }]\n";
+
+async fn pool(settings: &str) -> Broker {
+    let tables = format!("{OTHERS}\n{POOL}");
+    Broker::with(Setup { settings, tables: &tables, ..Setup::default() }).await
+}
+
+#[tokio::test]
+async fn a_session_stays_with_the_member_of_a_pool_that_answers() {
+    let broker = pool("turn.retries = 0").await;
+    broker.ask("my name is Ann").at_model("pool").session("one").text().await;
+    let second = broker.ask("what is my name?").at_model("pool").session("one").answer().await;
+    assert_eq!((second.origin(), &*second.text), ("continued", "Your name is Ann."));
+    let calls = broker.calls().await;
+    assert_eq!(calls[0]["session"], calls[1]["session"], "the upstream session goes on");
+}
+
+#[tokio::test]
+async fn a_member_that_keeps_failing_is_passed_over_for_a_while_and_tried_again() {
+    let settings = "turn.retries = 0\nturn.breaker_failures = 2\nturn.breaker_seconds = 0.5";
+    let broker = pool(settings).await;
+    let attempts = async || broker.metric("outcrop_upstream_errors_total", &[]).await;
+    for turn in 0..6 {
+        let session = format!("s{turn}");
+        broker.ask("what do you offer?").at_model("pool").session(&session).text().await;
+    }
+    let failed = attempts().await;
+    assert!((1.0..3.0).contains(&failed), "{failed} attempts at a member that is down");
+    let open = ["model=\"third\""];
+    assert!(broker.metric("outcrop_breaker_open", &open).await > 0.0);
+    super::broker::until("a trial", async || {
+        broker.ask("what do you offer?").at_model("pool").text().await;
+        attempts().await > failed
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_model_that_takes_long_is_hedged_where_that_is_said_to_be_safe() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let model = format!(
+        "endpoint_url = \"http://{}\"\nfallbacks = [\"second\"]\n\
+         hedge_seconds = 0.1\nhedge_agents = true",
+        silent.local_addr().unwrap()
+    );
+    let setup = Setup { model: &model, tables: OTHERS, ..Setup::default() };
+    let broker = Broker::with(setup).await;
+    broker.ask("my name is Ann").session("one").text().await;
+    assert_eq!(broker.calls().await[0]["agent"], "SECOND2222");
+    assert_eq!(broker.session("one").await["turns"], 1);
 }

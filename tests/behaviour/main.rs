@@ -8,20 +8,26 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod agent_stream;
+mod agentcore;
 mod ask;
 mod bad_input;
 mod broker;
 mod client;
+mod discovery;
 mod drain;
 mod expiry;
 mod failures;
 mod fallbacks;
+mod files;
 mod gate;
+mod golden;
 mod keep_alive;
 mod leaving;
 mod logs;
 mod models;
+mod moving;
 mod names;
+mod recorded;
 mod resuming;
 mod sessions;
 mod transcripts;

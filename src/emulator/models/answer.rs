@@ -117,7 +117,7 @@ pub(in crate::emulator) enum Stop {
     /// It is as long as it may be.
     MaxTokens,
     /// A stop sequence came up.
-    StopSequence,
+    Sequence,
     /// The guardrail stepped in.
     Guardrail,
     /// The model's own filter stepped in.
@@ -151,7 +151,7 @@ const STOPS: &[Names] = &[
     names(Stop::EndTurn, "end_turn", ["end_turn", "FINISH", "stop"]),
     names(Stop::ToolUse, "tool_use", ["tool_use", "FINISH", "tool_calls"]),
     names(Stop::MaxTokens, "max_tokens", ["max_tokens", "LENGTH", "length"]),
-    names(Stop::StopSequence, "stop_sequence", ["stop_sequence", "STOP_CRITERIA_MET", "stop"]),
+    names(Stop::Sequence, "stop_sequence", ["stop_sequence", "STOP_CRITERIA_MET", "stop"]),
     names(
         Stop::Guardrail,
         "guardrail_intervened",

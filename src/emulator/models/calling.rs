@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::emulator::facts;
 
-use super::prompt::{InputSchema, ToolSpec};
 use super::schema::{self, Seed};
+use super::terms::{InputSchema, ToolSpec};
 
 /// Words of a name that do not say what the tool is about.
 const VERBS: &[&str] = &[

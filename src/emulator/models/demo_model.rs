@@ -13,11 +13,12 @@ use sha2::{Digest, Sha256};
 use crate::emulator::demo_agent::{self, Memory};
 
 use super::answer::{Answer, Said, Stop, Usage};
-use super::catalogue::Card;
+use super::cards::Card;
 use super::phrases::{self, Wish};
-use super::prompt::{Message, Prompt, Role, Structure, ToolChoice, ToolSpec};
+use super::prompt::{Message, Prompt, Role};
 use super::schema::{self, Seed};
 use super::senses;
+use super::terms::{Structure, ToolChoice, ToolSpec};
 use super::thinking::{self, Thinking};
 use super::tokens::{self, Charged, Measured};
 use super::{calling, guardrail};
@@ -59,7 +60,7 @@ pub(in crate::emulator) fn answer(ask: &Ask<'_>, measured: &Measured, prompt: Ch
         (blocks, guardrail, stop) = (blocked, trace, Stop::Guardrail);
     }
     let stop_sequence = cut_at_stops(&mut blocks, &ask.prompt.inference_config.stop_sequences);
-    stop = if stop_sequence.is_some() { Stop::StopSequence } else { stop };
+    stop = if stop_sequence.is_some() { Stop::Sequence } else { stop };
     let asked = ask.prompt.inference_config.max_tokens.map_or(u64::MAX, i64::unsigned_abs);
     let (most, why) = match ask.card.context.saturating_sub(measured.total) {
         window if window < asked.min(ask.card.max_output) => (window, Stop::Window),
@@ -231,10 +232,10 @@ impl<'a> Draft<'a> {
         let count = self.blocks.iter().filter(|block| matches!(block, Said::Call { .. })).count();
         let hash = identifier(&self.digest, u32::try_from(count).unwrap_or(u32::MAX) + 1);
         let thought = matches!(self.blocks.first(), Some(Said::Thought { .. } | Said::Hidden(_)));
-        let prefix = if thought { thinking::THOUGHT_OF } else { "tooluse_n" };
+        let mark = if thought { thinking::THOUGHT_OF } else { 'n' };
         let input = Value::Object(arguments).to_string();
         self.blocks.push(Said::Call {
-            id: format!("{prefix}{hash}"),
+            id: format!("{}{mark}{hash}", thinking::CALLS[0]),
             name: name.to_owned(),
             input,
         });

@@ -6,7 +6,8 @@
 use serde_json::{Value, json};
 
 use super::answer::Said;
-use super::prompt::{Block, GuardContent, Guardrail, Prompt};
+use super::prompt::{Block, GuardContent, Prompt};
+use super::terms::Guardrail;
 
 /// The word that it blocks.
 const WORD: &str = "forbidden";

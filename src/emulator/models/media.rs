@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::emulator::refusal::Refusal;
 
-use super::catalogue::{Can, Card};
+use super::cards::{Can, Card};
 use super::prompt::{Block, Chunk, Document, Media, Message, ResultBlock, Role, Source};
 
 /// Pictures in a message, at most.
@@ -247,6 +247,11 @@ fn image_size(bytes: &[u8]) -> Option<(u32, u32)> {
         }
         _ => None,
     }
+}
+
+/// What a picture is, where its bytes are here and tell.
+pub(in crate::emulator) fn kind_of(media: &Media) -> Option<&'static str> {
+    image_kind(&contents(&media.source))
 }
 
 /// What a model says of a picture.

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
@@ -21,37 +21,42 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::behaviour::Behaviour;
-use super::calls::Ending;
 use super::faults::{Break, Fault};
-use super::invoke_agent::read;
 use super::refusal::Refusal;
 use super::routes::{percent_decoded, request_id};
 use super::{Emulated, REQUEST_ID};
 
 pub(super) mod answer;
 pub(super) mod attempts;
+pub(super) mod cards;
 pub(super) mod catalogue;
 pub(super) mod converse;
 pub(super) mod demo_model;
+pub(super) mod media;
 pub(super) mod phrases;
 pub(super) mod playback;
 pub(super) mod prompt;
+pub(super) mod schema;
 pub(super) mod seen;
+pub(super) mod terms;
 pub(super) mod thinking;
 pub(super) mod tokens;
+pub(super) mod vectors;
 
 mod calling;
+mod claude;
+mod claude_reply;
+mod embeddings;
 mod exceptions;
 mod guardrail;
-mod media;
+mod native;
+mod operations;
 mod rules;
-mod schema;
 mod senses;
+mod titan;
 mod tool_rules;
 
-use answer::Answer;
-use demo_model::Ask;
-use playback::{Course, Framing, Piece, Playback};
+use playback::{Piece, Playback};
 use prompt::Prompt;
 use seen::OpenCall;
 
@@ -83,48 +88,23 @@ impl Models {
     }
 }
 
-/// An operation on a model, by its place in the path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operation {
-    Converse,
-    ConverseStream,
-}
-
-impl Operation {
-    const NAMES: &'static [(&'static str, Self)] =
-        &[("converse", Self::Converse), ("converse-stream", Self::ConverseStream)];
-
-    fn streams(self) -> bool {
-        self == Self::ConverseStream
-    }
-}
-
 /// Answers a request, if it is one for models.
 pub(super) async fn answer(
     emulated: &Emulated,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Request<Incoming>> {
     let (method, path) = (request.method(), request.uri().path());
-    match method {
-        &Method::GET => match listed(emulated, &request) {
+    match *method {
+        Method::GET => match listed(emulated, &request) {
             Some(listed) => Ok(listed),
             None => Err(request),
         },
-        &Method::POST => {
-            let Some((name, operation, model)) = asked(path) else { return Err(request) };
-            let authorization = authorization(request.headers());
-            let call = emulated.models.calls.open(name, &model, authorization);
-            Ok(perform(emulated, operation, &model, call, request).await)
+        Method::POST => {
+            let Some((operation, model)) = operations::asked(path) else { return Err(request) };
+            Ok(operations::perform(emulated, operation, &model, request).await)
         }
         _ => Err(request),
     }
-}
-
-/// The operation and the model that a path names. ARNs may hold slashes of their own.
-fn asked(path: &str) -> Option<(&'static str, Operation, String)> {
-    let (model, operation) = path.strip_prefix("/model/")?.rsplit_once('/')?;
-    let (name, operation) = Operation::NAMES.iter().find(|(name, _)| *name == operation)?;
-    Some((name, *operation, percent_decoded(model)?.into_owned()))
 }
 
 /// The catalogue.
@@ -144,64 +124,6 @@ fn listed(emulated: &Emulated, request: &Request<Incoming>) -> Option<Response<R
         Ok(body) => whole(&body),
         Err(refusal) => refusal.response(request_id()).map(Either::Left),
     })
-}
-
-async fn perform(
-    emulated: &Emulated,
-    operation: Operation,
-    model: &str,
-    mut call: OpenCall,
-    request: Request<Incoming>,
-) -> Response<Reply> {
-    let (head, body) = request.into_parts();
-    let planned = match plan(emulated, operation, model, &call, (&head.headers, body)).await {
-        Ok(planned) => planned,
-        Err(refusal) => {
-            call.answered(refusal.status);
-            call.end(Ending::Fault);
-            return exceptions::response(&refusal).map(Either::Left);
-        }
-    };
-    if planned.fault == Some(Fault::SilentHead) {
-        // The connection drops this future, and the call with it, when the client hangs up.
-        std::future::pending::<()>().await;
-    }
-    call.answered(StatusCode::OK);
-    let content_type = match planned.framing {
-        Framing::Events => "application/vnd.amazon.eventstream",
-        Framing::ServerSent | Framing::Whole => "application/json",
-    };
-    let mut response = Response::new(Either::Right(Playback::new(call, planned)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response.headers_mut().insert(REQUEST_ID, request_id());
-    response
-}
-
-/// Checks a call and lays down the course of its answer.
-async fn plan(
-    emulated: &Emulated,
-    operation: Operation,
-    model: &str,
-    call: &OpenCall,
-    (headers, body): (&HeaderMap, Incoming),
-) -> Result<Course, Refusal> {
-    authorise(headers)?;
-    let body = read(body).await?;
-    call.sent(&body);
-    let prompt: Prompt = parsed(&body)?;
-    let behaviour = behave(emulated, call, headers, &prompt)?;
-    emulated.models.attempts.pass(
-        &behaviour,
-        (model, &prompt.last_words()),
-        operation.streams(),
-    )?;
-    let answer = consult(emulated, model, &prompt)?;
-    call.answers(&answer);
-    let (pieces, framing) = match operation {
-        Operation::Converse => (one(&converse::body(&prompt, &answer)), Framing::Whole),
-        Operation::ConverseStream => (converse::events(&prompt, answer), Framing::Events),
-    };
-    Ok(Course { pieces, framing, pace: behaviour.pace, fault: behaviour.fault })
 }
 
 /// Reads a body as JSON of an operation.
@@ -243,22 +165,6 @@ fn header_settings(headers: &HeaderMap) -> BTreeMap<String, String> {
     headers.iter().filter_map(setting).collect()
 }
 
-/// Has a model answer a prompt.
-///
-/// # Errors
-/// `ValidationException` when the service would not take it.
-fn consult(emulated: &Emulated, model: &str, prompt: &Prompt) -> Result<Answer, Refusal> {
-    let card = catalogue::find(model)?;
-    let thinking = rules::check(card, prompt)?;
-    let measured = tokens::measure(card, prompt);
-    if measured.total > card.context {
-        return Err(Refusal::validation("Input is too long for requested model."));
-    }
-    let charged = emulated.models.cache.charge(card, &measured);
-    let ask = Ask { card, prompt, thinking, wants_object: false };
-    Ok(demo_model::answer(&ask, &measured, charged))
-}
-
 /// A body in one piece.
 pub(super) fn one(body: &Value) -> playback::Pieces {
     let bytes = Bytes::from(body.to_string());
@@ -273,7 +179,7 @@ fn whole(body: &Value) -> Response<Reply> {
 }
 
 /// How a call is signed.
-fn authorization(headers: &HeaderMap) -> Option<&'static str> {
+pub(super) fn authorization(headers: &HeaderMap) -> Option<&'static str> {
     let text = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
     [("AWS4-HMAC-SHA256", "sigv4"), ("Bearer ", "bearer")]
         .into_iter()
@@ -298,22 +204,5 @@ fn broken_whole(fault: Option<&Fault>) -> Option<Refusal> {
         Break::ErrorFrame => Some(exceptions::named("internalServerException")),
         Break::Exception(name) => Some(exceptions::named(name)),
         Break::Silence | Break::Cut | Break::Garbage | Break::End => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_model_is_named_encoded_or_plain() {
-        let found = asked("/model/us.amazon.nova-lite-v1%3A0/converse").unwrap();
-        assert_eq!(found.2, "us.amazon.nova-lite-v1:0");
-        let arn = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.x.y";
-        let found = asked(&format!("/model/{arn}/converse-stream")).unwrap();
-        assert_eq!((found.1, found.2.as_str()), (Operation::ConverseStream, arn));
-        for path in ["/model/x", "/model/x/unknown", "/models/x/converse", "/model/%zz/converse"] {
-            assert_eq!(asked(path), None, "{path}");
-        }
     }
 }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use crate::emulator::words;
+
 use super::answer::Stop;
 
 /// The furthest that `words: N` goes.
@@ -37,7 +39,7 @@ pub(in crate::emulator) enum Wish {
 /// Reads a message's wishes, stage by stage; `None` when it does not begin with a phrase.
 pub(in crate::emulator) fn stages(text: &str) -> Option<Vec<Vec<Wish>>> {
     let mut stages = vec![Vec::new()];
-    for (place, clause) in cut(text, ';').into_iter().enumerate() {
+    for (place, clause) in words::clauses(text).into_iter().enumerate() {
         let mut clause = clause.trim();
         if let Some(rest) = then(clause).filter(|_| place > 0) {
             stages.push(Vec::new());
@@ -78,43 +80,23 @@ fn wish(clause: &str) -> Option<Wish> {
 }
 
 fn call(rest: &str) -> Option<Wish> {
-    let mut words = cut(rest, ' ').into_iter().filter(|word| !word.is_empty());
+    let mut words = words::split(rest).into_iter();
     let name = words.next()?.to_owned();
     let pairs = words.filter_map(|word| word.split_once('='));
     let arguments = pairs.map(|(key, value)| (key.to_owned(), argument(value)));
     Some(Wish::Call(name, arguments.collect()))
 }
 
-/// A value is JSON where it reads as JSON, and a string otherwise or in single quotes.
+/// A value is JSON where it reads as JSON, and a string otherwise. In single quotes it is a
+/// string too, unless it is an object or a list.
 fn argument(value: &str) -> Value {
-    let quoted = |quote| value.strip_prefix(quote)?.strip_suffix(quote);
-    if let Some(inner) = quoted('\'') {
-        return serde_json::from_str(inner)
-            .ok()
-            .filter(|value: &Value| value.is_object() || value.is_array())
-            .unwrap_or_else(|| inner.into());
-    }
-    serde_json::from_str(value).unwrap_or_else(|_| quoted('"').unwrap_or(value).into())
-}
-
-/// Cuts a text at a letter, but not within a quoted value: quotes count right after `=`.
-fn cut(text: &str, border: char) -> Vec<&str> {
-    let (mut pieces, mut start) = (Vec::new(), 0);
-    let (mut quote, mut before) = (None, ' ');
-    for (at, letter) in text.char_indices() {
-        match quote {
-            None if before == '=' && (letter == '"' || letter == '\'') => quote = Some(letter),
-            None if letter == border => {
-                pieces.push(&text[start..at]);
-                start = at + letter.len_utf8();
-            }
-            Some(open) if letter == open => quote = None,
-            _ => {}
-        }
-        before = letter;
-    }
-    pieces.push(&text[start..]);
-    pieces
+    let inner = words::unquoted(value);
+    let read = || serde_json::from_str(inner).ok();
+    let found = match value.starts_with('\'') {
+        true => read().filter(|value: &Value| value.is_object() || value.is_array()),
+        false => serde_json::from_str(value).ok(),
+    };
+    found.unwrap_or_else(|| inner.into())
 }
 
 /// Takes the settings out of a text: `outcrop-emulator-NAME: VALUE`, wherever they stand.

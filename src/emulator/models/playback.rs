@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::emulator::calls::Ending;
-use crate::emulator::faults::{Break, Fault};
+use crate::emulator::faults::{Break, Fault, Point};
 use crate::emulator::frames;
 use crate::emulator::script::Pace;
 
@@ -146,7 +146,10 @@ fn script(course: Course) -> Script {
     let end = std::iter::once(now(Act::End(Ending::Ok)));
     match fault {
         Some(Fault::SilentBody) => Box::new(std::iter::once(now(Act::Silence))),
-        Some(Fault::Break { after, with }) => {
+        Some(Fault::Break { after: Point::Start, with }) => {
+            Box::new(broken(framing, with, pace.first))
+        }
+        Some(Fault::Break { after: Point::Chunks(after), with }) => {
             let pause = if after == 0 { pace.first } else { pace.between };
             Box::new(at_most(pieces, after).chain(broken(framing, with, pause)))
         }
@@ -356,6 +359,7 @@ mod tests {
         assert_eq!(events("end:1"), ["send 4", "send 4", "end Fault", "end Fault"]);
         assert_eq!(events("cut"), ["send 4", "sever", "end Fault"]);
         assert_eq!(events("stall:9").last().unwrap(), "end Fault");
+        assert_eq!(events("garbage:first"), ["send 121", "end Fault"]);
         assert_eq!(events("empty"), ["end Ok"]);
         assert_eq!(events("unknown-event").len(), 7);
     }

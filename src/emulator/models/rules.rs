@@ -7,12 +7,12 @@ use std::collections::HashSet;
 
 use crate::emulator::refusal::Refusal;
 
-use super::catalogue::{Can, Card};
+use super::cards::{Can, Card};
 use super::media;
-use super::prompt::{
-    Block, CachePoint, Guardrail, Message, Prompt, ResultBlock, Role, SystemBlock,
-};
-use super::prompt::{GuardContent, Tool};
+use super::prompt::GuardContent;
+use super::prompt::{Block, CachePoint, Message, Prompt, ResultBlock, Role, SystemBlock};
+use super::terms::Guardrail;
+use super::terms::Tool;
 use super::thinking::{self, Thinking};
 use super::tool_rules;
 

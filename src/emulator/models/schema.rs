@@ -46,7 +46,7 @@ fn check_at(schema: &Value, depth: usize) -> Result<(), String> {
     {
         return Err("required is a list of names".to_owned());
     }
-    if members.get("enum").is_some_and(|values| !values.as_array().is_some_and(|v| !v.is_empty())) {
+    if members.get("enum").is_some_and(|values| values.as_array().is_none_or(Vec::is_empty)) {
         return Err("enum is a list of values".to_owned());
     }
     for keyword in ["properties", "$defs", "definitions"] {

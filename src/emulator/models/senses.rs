@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::Said;
-use super::catalogue::Card;
+use super::cards::Card;
 use super::media;
 use super::prompt::{
     Block, Document, FoundText, Message, Prompt, ResultBlock, Role, SearchResult, ToolResult,

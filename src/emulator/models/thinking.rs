@@ -10,16 +10,19 @@ use sha2::{Digest, Sha256};
 
 use crate::emulator::refusal::Refusal;
 
-use super::catalogue::{Can, Card};
-use super::prompt::{Block, Message, Prompt, Reasoning, Role, ToolChoice};
+use super::cards::{Can, Card};
+use super::prompt::{Block, Message, Prompt, Reasoning, Role};
 use super::rules::told;
+use super::terms::ToolChoice;
 
 /// What is signed along with a thought, so that a signature cannot be guessed from the text.
 const SEAL: &str = "outcrop-emulator thought";
 /// What a hidden thought begins with, in clear.
 const HIDDEN: &[u8] = b"outcrop-emulator hidden ";
-/// What the ids of calls after a thought begin with.
-pub(in crate::emulator) const THOUGHT_OF: &str = "tooluse_R";
+/// What the ids of calls begin with, in Converse and in Claude's own format.
+pub(in crate::emulator) const CALLS: [&str; 2] = ["tooluse_", "toolu_bdrk_"];
+/// The letter after that when a thought came before the call.
+pub(in crate::emulator) const THOUGHT_OF: char = 'R';
 /// The least budget.
 const LEAST_BUDGET: i64 = 1_024;
 
@@ -184,7 +187,7 @@ fn check_presence(messages: &[Message], thinking: Thinking) -> Result<(), Refusa
     if thinking == Thinking::Off || calls.peek().is_none() || answered.results().next().is_none() {
         return Ok(());
     }
-    let was_thought_of = calls.any(|call| call.tool_use_id.starts_with(THOUGHT_OF));
+    let was_thought_of = calls.any(|call| is_thought_of(&call.tool_use_id));
     let begins_with_thought = matches!(asked.content.first(), Some(Block::ReasoningContent(_)));
     if begins_with_thought || (thinking == Thinking::Free && !was_thought_of) {
         return Ok(());
@@ -196,4 +199,8 @@ fn check_presence(messages: &[Message], thinking: Thinking) -> Result<(), Refusa
          block (before the last set of `tool_use` and `tool_result` blocks).",
         if matches!(asked.content.first(), Some(Block::ToolUse(_))) { "tool_use" } else { "text" },
     )))
+}
+
+fn is_thought_of(id: &str) -> bool {
+    CALLS.iter().filter_map(|prefix| id.strip_prefix(prefix)).any(|id| id.starts_with(THOUGHT_OF))
 }

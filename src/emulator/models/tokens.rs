@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::catalogue::{Can, Card};
+use super::cards::{Can, Card};
 use super::prompt::{
-    Block, CachePoint, Chunk, Document, GuardContent, InputSchema, Media, Prompt, Reasoning,
-    ResultBlock, Source, SystemBlock, Tool,
+    Block, CachePoint, Chunk, Document, GuardContent, Media, Prompt, Reasoning, ResultBlock,
+    Source, SystemBlock,
 };
+use super::terms::{InputSchema, Tool};
 
 /// The longest token, in characters.
 const LONGEST: usize = 12;
@@ -35,15 +36,13 @@ pub(in crate::emulator) fn next_token(text: &str) -> Option<(&str, &str)> {
     if text.is_empty() {
         return None;
     }
-    let mut letters = 0;
     let mut after_space = false;
-    for (at, letter) in text.char_indices() {
+    for (letters, (at, letter)) in text.char_indices().enumerate() {
         let is_space = letter.is_whitespace();
         if (after_space && !is_space) || letters == LONGEST {
             return Some(text.split_at(at));
         }
         after_space |= is_space;
-        letters += 1;
     }
     Some((text, ""))
 }
@@ -88,13 +87,13 @@ pub(in crate::emulator) fn measure(card: &Card, prompt: &Prompt) -> Measured {
     ruler.digest.update(card.id);
     for tool in prompt.tool_config.iter().flat_map(|config| &config.tools) {
         match tool {
-            Tool::ToolSpec(spec) => {
+            Tool::Spec(spec) => {
                 let InputSchema::Json(schema) = &spec.input_schema;
                 ruler.text(&spec.name);
                 ruler.text(spec.description.as_deref().unwrap_or_default());
                 ruler.json(schema);
             }
-            Tool::SystemTool(named) => ruler.text(&named.name),
+            Tool::System(named) => ruler.text(&named.name),
             Tool::CachePoint(point) => ruler.point(point),
         }
     }

@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use crate::emulator::refusal::Refusal;
 
-use super::catalogue::{Can, Card};
-use super::prompt::{InputSchema, Message, Prompt, Role, Structure, ToolChoice, ToolSpec};
+use super::cards::{Can, Card};
+use super::prompt::{Message, Prompt, Role};
 use super::rules::out_of_bounds;
 use super::schema;
+use super::terms::{InputSchema, Structure, ToolChoice, ToolSpec};
 
 /// The longest name of a tool and the longest id of a call.
 const MAX_NAME: usize = 64;

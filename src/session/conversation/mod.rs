@@ -117,6 +117,7 @@ impl Conversation {
             head: None,
             upstream: None,
             branches: 0,
+            asked: None,
             moved: None,
         };
         let record = Arc::new(record);
@@ -336,7 +337,7 @@ impl Conversation {
     /// Takes a turn into the transcript; `base` is the digest before it, for sessions that are
     /// found by their transcript.
     pub(super) fn commit(&mut self, turn: Committed) {
-        let Committed { said, answer, upstream, model, base, now, room } = turn;
+        let Committed { said, answer, upstream, model, asked, base, now, room } = turn;
         self.before = None;
         let head = base.map(|base| {
             let after = said.iter().fold(base, |digest, message| extend(&digest, message));
@@ -353,6 +354,7 @@ impl Conversation {
         record.head = head;
         record.turns += 1;
         record.last_active = now;
+        record.asked = (asked != model).then_some(asked);
         record.model = model;
         record.upstream = upstream;
         self.weight += added;
@@ -378,7 +380,9 @@ impl Conversation {
     /// gives the upstream session that is left.
     pub(super) fn move_to(&mut self, to: ModelName) -> Option<UpstreamBinding> {
         let record = self.change();
-        let from = record.moved.take().map_or_else(|| record.model.clone(), |moved| moved.from);
+        let before = record.moved.take().map(|moved| moved.from);
+        let asked = before.or_else(|| record.asked.take());
+        let from = asked.unwrap_or_else(|| record.model.clone());
         record.model = to.clone();
         record.moved = (from != to).then_some(Moved { from, to });
         record.upstream.take()
@@ -463,7 +467,10 @@ pub(super) struct Committed {
     pub(super) answer: Message,
     /// The upstream session that took the turn in, if that is sure.
     pub(super) upstream: Option<UpstreamBinding>,
+    /// Who answered.
     pub(super) model: ModelName,
+    /// Who was asked for.
+    pub(super) asked: ModelName,
     pub(super) base: Option<Digest>,
     pub(super) now: SystemTime,
     pub(super) room: Room,

@@ -32,10 +32,15 @@ fn reference(reference: &Reference) -> Value {
     if let (Some(address), Some((place, name))) = (&reference.location, place(&reference.kind)) {
         location.insert(place.to_owned(), json!({name: address}));
     }
-    match &reference.text {
-        Some(text) => json!({"content": {"type": "TEXT", "text": text}, "location": location}),
-        None => json!({"location": location}),
+    let mut retrieved = Map::new();
+    if let Some(text) = &reference.text {
+        retrieved.insert("content".to_owned(), json!({"type": "TEXT", "text": text}));
     }
+    retrieved.insert("location".to_owned(), Value::Object(location));
+    if let Some(metadata) = &reference.metadata {
+        retrieved.insert("metadata".to_owned(), metadata.clone());
+    }
+    Value::Object(retrieved)
 }
 
 /// Where a location of this kind keeps its address: the structure and the member in it.

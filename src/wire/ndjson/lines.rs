@@ -10,11 +10,13 @@ use bytes::{BufMut, BytesMut};
 use time::OffsetDateTime;
 
 use crate::turn::{
-    Citation, Failure, FailureKind, FinishReason, OutputFile, ReturnControl, TurnEvent, Usage,
+    Citation, CollaboratorUsage, Failure, FailureKind, FinishReason, OutputFile, ReturnControl,
+    TurnEvent, Usage,
 };
 use crate::wire::{Encoder, Head, Options, json_text};
 
 use super::citations;
+use super::usage::UsageBody;
 
 /// Bytes of `accumulated_content`, as written, beyond which chunks leave it out.
 const ACCUMULATED_LIMIT: usize = 256 << 10;
@@ -32,6 +34,7 @@ pub(super) struct Lines {
     citations: Vec<Arc<Citation>>,
     files: Vec<Arc<OutputFile>>,
     usage: Option<Usage>,
+    shares: Option<Arc<[CollaboratorUsage]>>,
 }
 
 impl Lines {
@@ -44,6 +47,7 @@ impl Lines {
             citations: Vec::new(),
             files: Vec::new(),
             usage: None,
+            shares: None,
         }
     }
 
@@ -64,6 +68,7 @@ impl Lines {
             TurnEvent::Citation(citation) => self.citations.push(Arc::clone(citation)),
             TurnEvent::File(file) => self.files.push(Arc::clone(file)),
             TurnEvent::Usage(usage) => self.usage = Some(*usage),
+            TurnEvent::UsageByCollaborator(shares) => self.shares = Some(Arc::clone(shares)),
             TurnEvent::Started
             | TurnEvent::Reasoning(_)
             | TurnEvent::Thought(_)
@@ -71,7 +76,6 @@ impl Lines {
             | TurnEvent::ToolCallArguments { .. }
             | TurnEvent::ReturnControl(_)
             | TurnEvent::Trace(_)
-            | TurnEvent::UsageByCollaborator(_)
             | TurnEvent::Finished(_)
             | TurnEvent::Failed(_) => {}
         }
@@ -107,11 +111,8 @@ impl Lines {
         out.put_slice(br#"","session_id":"#);
         json_text::string(self.head.session.as_str(), out);
         if let Some(usage) = self.usage {
-            out.put_slice(br#","usage":{"input_tokens":"#);
-            json_text::value(&usage.input_tokens, out);
-            out.put_slice(br#","output_tokens":"#);
-            json_text::value(&usage.output_tokens, out);
-            out.put_slice(if usage.estimated { br#","estimated":true}"# } else { b"}" });
+            out.put_slice(br#","usage":"#);
+            json_text::value(&UsageBody::new(usage, self.shares.as_deref()), out);
         }
         if !self.citations.is_empty() {
             out.put_slice(br#","citations":"#);
@@ -218,7 +219,9 @@ impl Encoder for Lines {
 fn write_files(files: &[Arc<OutputFile>], out: &mut BytesMut) {
     out.put_slice(br#","files":["#);
     for (index, file) in files.iter().enumerate() {
-        out.put_slice(if index == 0 { br#"{"name":"# } else { br#",{"name":"# });
+        out.put_slice(if index == 0 { br#"{"id":"# } else { br#",{"id":"# });
+        json_text::string(file.id.as_str(), out);
+        out.put_slice(br#","name":"#);
         json_text::string(&file.name, out);
         out.put_slice(br#","type":"#);
         json_text::string(&file.media_type, out);
@@ -254,7 +257,8 @@ fn error_code(kind: FailureKind) -> &'static str {
         FailureKind::NotFound
         | FailureKind::ModelNotFound
         | FailureKind::SessionNotFound
-        | FailureKind::TurnNotFound => "not_found",
+        | FailureKind::TurnNotFound
+        | FailureKind::FileNotFound => "not_found",
         FailureKind::SessionBusy => "conflict",
         FailureKind::RateLimited
         | FailureKind::QueueFull

@@ -11,6 +11,27 @@
 //! Chunks repeat all text so far as `accumulated_content`, as clients of this stream expect. It
 //! grows as n²: a request may switch it off (`"accumulated": false`), and beyond 256 KiB it
 //! gives way to `"accumulated_truncated": true`. The completion has the whole text either way.
+//!
+//! A request carries, all but the first optional:
+//!
+//! | member | what |
+//! |---|---|
+//! | `input_text` | what the person says; may be left out where results are handed back or the session ends |
+//! | `agent_id`, `agent_alias_id` | the agent, or the name of a configured model |
+//! | `session_id` | which session it is |
+//! | `invocation_id` and `return_control_results` | the answer to a `return_control` line: 1 to 5 of `{"functionResult"}` or `{"apiResult"}`, in the service's own spelling |
+//! | `enable_trace` | whether raw traces are wanted, where they are allowed; unless told, they are |
+//! | `accumulated` | whether chunks repeat all text so far |
+//!
+//! and beside them what a chat request has in its `outcrop` object (the table is in
+//! [`openai_chat`](super::openai_chat)). Attributes need not be strings here: what is none
+//! becomes its JSON text. `traces` counts before `enable_trace`.
+//!
+//! The completion line tells `stop_reason` and, where there are any, `usage` (with
+//! `collaborators: [{name, input_tokens, output_tokens}]` where several agents worked), the
+//! `citations` in the service's own spelling, and the `files` with their content in base64 and the
+//! `id` by which they can be fetched again. Tool calls are shown as the service's own
+//! `return_control`, reasoning in raw traces only.
 
 use std::time::SystemTime;
 
@@ -26,6 +47,7 @@ mod citations;
 mod lines;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 /// The format.
 #[derive(Debug, Clone, Copy)]

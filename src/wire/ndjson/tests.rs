@@ -4,8 +4,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::turn::{
-    Citation, Confirmation, FailureKind, FinishReason, OutputFile, Reference, ReturnControl, Role,
-    Span, Trace, Usage,
+    Citation, CollaboratorUsage, Confirmation, FailureKind, FileUse, FinishReason, Latency,
+    OutputFile, Reference, ReturnControl, Role, Span, ToolErrors, Trace, TurnPolicy, Usage,
 };
 
 use super::*;
@@ -71,7 +71,7 @@ fn full_turn() -> Vec<TurnEvent> {
                     kind: "S3".into(),
                     location: Some("s3://kb/sizes.pdf".into()),
                     text: Some("5 m".into()),
-                    metadata: None,
+                    metadata: Some(json!({"page": 4})),
                 },
                 Reference {
                     kind: "NOVEL".into(),
@@ -88,7 +88,7 @@ fn full_turn() -> Vec<TurnEvent> {
             bytes: Bytes::from_static(b"1,2\n"),
         })),
         TurnEvent::File(Arc::new(OutputFile {
-            id: "file-1".parse().unwrap(),
+            id: "file-2".parse().unwrap(),
             name: "b".into(),
             media_type: "text/plain".into(),
             bytes: Bytes::new(),
@@ -111,6 +111,13 @@ fn full_turn() -> Vec<TurnEvent> {
             estimated: true,
             ..Usage::default()
         }),
+        TurnEvent::UsageByCollaborator(
+            [CollaboratorUsage {
+                collaborator: Some("fees".into()),
+                usage: Usage { input_tokens: 4, output_tokens: 2, ..Usage::default() },
+            }]
+            .into(),
+        ),
         TurnEvent::Finished(FinishReason::ToolCalls),
     ]
 }
@@ -122,7 +129,7 @@ fn a_full_turn_is_these_bytes() {
 {"type":"chunk","content":"Größe","accumulated_content":"Größe","done":false,"timestamp":"2026-01-01T12:00:00.007Z"}
 {"type":"chunk","content":" \"5\"\u2028","accumulated_content":"Größe \"5\"\u2028","done":false,"timestamp":"2026-01-01T12:00:00.007Z"}
 {"type":"return_control","invocation_id":"79e0","invocation_inputs":[{"functionInvocationInput":{"actionGroup":"Weather"}}],"done":false,"timestamp":"2026-01-01T12:00:00.007Z"}
-{"type":"completion","final_content":"Größe \"5\"\u2028","session_id":"session-123","usage":{"input_tokens":9,"output_tokens":3,"estimated":true},"citations":[{"generatedResponsePart":{"textResponsePart":{"text":"5","span":{"start":7,"end":8}}},"retrievedReferences":[{"content":{"type":"TEXT","text":"5 m"},"location":{"type":"S3","s3Location":{"uri":"s3://kb/sizes.pdf"}}},{"location":{"type":"NOVEL"}}]}],"files":[{"name":"a.csv","type":"text/csv","bytes":"MSwyCg=="},{"name":"b","type":"text/plain","bytes":""}],"stop_reason":"return_control","done":true,"timestamp":"2026-01-01T12:00:00.007Z"}
+{"type":"completion","final_content":"Größe \"5\"\u2028","session_id":"session-123","usage":{"input_tokens":9,"output_tokens":3,"estimated":true,"collaborators":[{"name":"fees","input_tokens":4,"output_tokens":2}]},"citations":[{"generatedResponsePart":{"textResponsePart":{"text":"5","span":{"start":7,"end":8}}},"retrievedReferences":[{"content":{"type":"TEXT","text":"5 m"},"location":{"type":"S3","s3Location":{"uri":"s3://kb/sizes.pdf"}},"metadata":{"page":4}},{"location":{"type":"NOVEL"}}]}],"files":[{"id":"file-1","name":"a.csv","type":"text/csv","bytes":"MSwyCg=="},{"id":"file-2","name":"b","type":"text/plain","bytes":""}],"stop_reason":"return_control","done":true,"timestamp":"2026-01-01T12:00:00.007Z"}
 "#;
     assert_eq!(streamed(Options::default(), &full_turn()), expected);
 }
@@ -272,13 +279,84 @@ fn what_is_wrong_is_named() {
     }
 }
 
+fn function_result() -> Value {
+    json!({"functionResult": {"actionGroup": "Weather", "function": "get_forecast",
+        "responseBody": {"TEXT": {"body": "sunny"}}}})
+}
+
+fn handing_back(results: &Value) -> Result<Asked, Failure> {
+    decode(&json!({"invocation_id": "79e0", "return_control_results": results}).to_string())
+}
+
 #[test]
-fn answering_return_of_control_is_refused_plainly() {
-    let body = r#"{"session_id":"s1","invocation_id":"79e0","return_control_results":[]}"#;
-    let failure = decode(body).unwrap_err();
-    assert_eq!(failure.kind, FailureKind::UnsupportedParameter);
-    assert_eq!(failure.param.as_deref(), Some("return_control_results"));
-    assert_eq!(failure.message, "answering return of control is not supported by this version");
-    let only_id = decode(r#"{"input_text":"x","invocation_id":"79e0"}"#).unwrap_err();
-    assert_eq!(only_id.param.as_deref(), Some("invocation_id"));
+fn results_of_a_hand_over_are_kept_as_they_are() {
+    let api = json!({"apiResult": {"actionGroup": "Loans", "httpMethod": "GET", "apiPath": "/a"},
+        "functionResult": null});
+    let results = [function_result(), api];
+    let request = handing_back(&json!(results)).unwrap().request;
+    assert!(request.messages.is_empty());
+    let handed = request.handed_back.unwrap();
+    assert_eq!(handed.invocation_id, "79e0");
+    assert_eq!(handed.results, results);
+    let body = json!({"invocation_id": "79e0", "return_control_results": results,
+        "input_text": "And tomorrow?"});
+    let request = decode(&body.to_string()).unwrap().request;
+    assert_eq!(request.messages[0].plain_text(), "And tomorrow?");
+    assert!(request.handed_back.is_some());
+    let nulls = asked(r#""invocation_id":null,"return_control_results":null"#).request;
+    assert!(nulls.handed_back.is_none());
+}
+
+#[test]
+fn results_that_cannot_be_handed_back_are_named() {
+    let both = json!({"functionResult": {}, "apiResult": {}});
+    for (results, param) in [
+        (json!([]), "return_control_results"),
+        (json!({}), "return_control_results"),
+        (json!("x"), "return_control_results"),
+        (json!(vec![function_result(); 6]), "return_control_results"),
+        (json!([function_result(), "x"]), "return_control_results[1]"),
+        (json!([function_result(), null]), "return_control_results[1]"),
+        (json!([{}]), "return_control_results[0]"),
+        (json!([both]), "return_control_results[0]"),
+        (json!([{"functionResult": "x"}]), "return_control_results[0]"),
+        (json!([{"apiResult": [1]}]), "return_control_results[0]"),
+    ] {
+        let failure = handing_back(&results).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::BadRequest, "{results}");
+        assert_eq!(failure.param.as_deref(), Some(param), "{results}: {failure}");
+    }
+    let result = function_result();
+    for (body, param) in [
+        (json!({"return_control_results": [result]}), "invocation_id"),
+        (json!({"invocation_id": "", "return_control_results": [result]}), "invocation_id"),
+        (json!({"invocation_id": 5, "return_control_results": [result]}), "invocation_id"),
+        (json!({"invocation_id": "79e0", "input_text": "x"}), "return_control_results"),
+    ] {
+        let failure = decode(&body.to_string()).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::BadRequest, "{body}");
+        assert_eq!(failure.param.as_deref(), Some(param), "{body}: {failure}");
+    }
+}
+
+#[test]
+fn the_extension_stands_at_the_top_level() {
+    let request = asked(
+        r#""latency":"optimized","tool_errors":"failure","file_use":"code_interpreter",
+        "reasoning":true,"guardrail_interval":20,"turn_policy":"reject","traces":false,
+        "knowledge_base_configurations":[{"knowledgeBaseId":"KB"}],"enable_trace":true,
+        "prompt_creation_configurations":{"previous_conversation_turns_to_include":2}"#,
+    )
+    .request;
+    assert_eq!(request.agent.latency, Some(Latency::Optimized));
+    assert_eq!(request.agent.tool_errors, Some(ToolErrors::Failure));
+    assert_eq!(request.agent.file_use, Some(FileUse::CodeInterpreter));
+    assert_eq!(request.agent.guardrail_interval.unwrap().get(), 20);
+    assert_eq!(request.agent.previous_turns, Some(2));
+    assert_eq!(request.agent.knowledge_bases.unwrap(), [json!({"knowledgeBaseId": "KB"})]);
+    assert_eq!(request.turn_policy, Some(TurnPolicy::Reject));
+    assert_eq!(request.wants_reasoning, Some(true));
+    assert!(!request.wants_traces);
+    let failure = decode(r#"{"input_text":"x","latency":"fast"}"#).unwrap_err();
+    assert_eq!(failure.message, "latency must be one of standard, optimized");
 }

@@ -4,21 +4,23 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Unexpected, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::turn::request::named;
-use crate::turn::{
-    AgentOptions, DisconnectPolicy, Failure, FailureKind, Generation, Message, Role, SessionHints,
-    SessionId, TurnPolicy, TurnRequest,
-};
-use crate::wire::agent_fields::{Attributes, memory_id};
+use crate::turn::{Failure, FailureKind, Message, Role, SessionHints, SessionId, TurnRequest};
+use crate::wire::agent_fields::{Attributes, Texts};
+use crate::wire::bounded::{Allowance, AtMost};
+use crate::wire::extension::Extension;
+use crate::wire::whole::Whole;
 use crate::wire::{Asked, Defaults, Options, body};
 
 use super::messages::Messages;
+use super::tools::{Choice, Functions, Offer, Tools};
 
 /// `metadata` by OpenAI's rule: pairs, characters in a key, characters in a value.
 const METADATA_LIMITS: (usize, usize, usize) = (16, 64, 512);
+/// Entries of `modalities`; there are two to choose from.
+const MAX_MODALITIES: usize = 16;
 /// Characters of a text that says who speaks.
 const LONGEST_SPEAKER: usize = 512;
 
@@ -28,37 +30,28 @@ pub(super) fn decode(sent: &[u8], defaults: &Defaults) -> Result<Asked, Failure>
     body.refuse_what_cannot_be_honoured()?;
     let metadata = body.metadata()?;
     let hints = SessionHints { named: body.session(&metadata)?, speaker: body.speaker()? };
-    let extension = body.outcrop.unwrap_or_default();
-    let model = body.model.map(|name| parsed("model", &name)).transpose()?;
-    let messages = match body.messages {
-        Some(messages) => messages.into_messages()?,
-        None => return Err(Failure::bad_field("messages", "messages is required")),
+    let mut allowance = Allowance::default();
+    let Some(messages) = body.messages else {
+        return Err(Failure::bad_field("messages", "messages is required"));
     };
-    let end_session = extension.end_session.unwrap_or(false);
-    check_that_something_is_asked(&messages, end_session)?;
-    let request = TurnRequest {
-        model,
-        messages,
+    let offer = Offer {
+        tools: body.tools,
+        tool_choice: body.tool_choice,
+        functions: body.functions,
+        function_call: body.function_call,
+    };
+    let mut request = TurnRequest {
+        model: body.model.map(|name| parsed("model", &name)).transpose()?,
+        messages: messages.into_messages(&mut allowance)?,
         hints,
         metadata,
-        caller: None,
-        session_attributes: extension.session_attributes.unwrap_or_default().0,
-        prompt_attributes: extension.prompt_session_attributes.unwrap_or_default().0,
-        memory_id: extension.memory_id.map(|id| memory_id("outcrop.memory_id", id)).transpose()?,
-        end_session,
-        wants_traces: extension.traces.unwrap_or(false),
-        wants_reasoning: None,
-        tools: Vec::new(),
-        handed_back: None,
-        generation: Generation::default(),
-        agent: AgentOptions::default(),
-        turn_policy: policy("outcrop.turn_policy", TurnPolicy::NAMES, extension.turn_policy)?,
-        disconnect_policy: policy(
-            "outcrop.disconnect_policy",
-            DisconnectPolicy::NAMES,
-            extension.disconnect_policy,
-        )?,
+        tools: offer.into_tools(&mut allowance)?,
+        ..TurnRequest::default()
     };
+    if let Some(extension) = body.outcrop {
+        extension.fill("outcrop.", &mut allowance, &mut request)?;
+    }
+    check_that_something_is_asked(&request.messages, request.end_session)?;
     let include_usage = body.stream_options.and_then(|options| options.include_usage);
     Ok(Asked {
         request,
@@ -77,9 +70,18 @@ struct Body<'a> {
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
     n: Option<Whole>,
-    modalities: Option<Vec<String>>,
+    modalities: Option<AtMost<String, MAX_MODALITIES>>,
     audio: Option<IgnoredAny>,
     response_format: Option<ResponseFormat>,
+    #[serde(borrow)]
+    tools: Option<Tools<'a>>,
+    tool_choice: Option<Choice>,
+    /// Has to be a boolean, and changes nothing: how many calls there are is the agent's to say.
+    #[serde(rename = "parallel_tool_calls")]
+    _parallel_tool_calls: Option<bool>,
+    #[serde(borrow)]
+    functions: Option<Functions<'a>>,
+    function_call: Option<Choice>,
     session_id: Option<String>,
     conversation: Option<Conversation>,
     conversation_id: Option<String>,
@@ -92,7 +94,8 @@ struct Body<'a> {
     user: Option<String>,
     safety_identifier: Option<String>,
     user_id: Option<String>,
-    outcrop: Option<Extension>,
+    #[serde(borrow)]
+    outcrop: Option<Extension<'a, Texts>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,19 +108,6 @@ struct StreamOptions {
 #[serde(expecting = "an object")]
 struct ResponseFormat {
     r#type: Option<String>,
-}
-
-/// Our own member, `outcrop`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(expecting = "an object")]
-struct Extension {
-    session_attributes: Option<Attributes>,
-    prompt_session_attributes: Option<Attributes>,
-    memory_id: Option<String>,
-    end_session: Option<bool>,
-    traces: Option<bool>,
-    turn_policy: Option<String>,
-    disconnect_policy: Option<String>,
 }
 
 /// What voice platforms add: of the many members, those that name the conversation. A platform
@@ -147,8 +137,8 @@ impl Body<'_> {
             }
             _ => {}
         }
-        let modalities = self.modalities.as_deref().unwrap_or_default();
-        if modalities.iter().any(|modality| modality == "audio") {
+        let mut modalities = self.modalities.iter().flat_map(|modalities| &modalities.0);
+        if modalities.any(|modality| modality == "audio") {
             return unsupported("modalities", "modalities must be text: audio is not produced");
         }
         if self.audio.is_some() {
@@ -234,18 +224,6 @@ fn parsed<T: std::str::FromStr<Err: fmt::Display>>(
     text.parse().map_err(|error| Failure::bad_field(param, format!("{param}: {error}")))
 }
 
-fn policy<P: Copy>(
-    param: &'static str,
-    names: &[(&'static str, P)],
-    asked: Option<String>,
-) -> Result<Option<P>, Failure> {
-    let Some(name) = asked else { return Ok(None) };
-    named(names, &name).map(Some).ok_or_else(|| {
-        let known: Vec<_> = names.iter().map(|(known, _)| *known).collect();
-        Failure::bad_field(param, format!("{param} must be one of {}", known.join(", ")))
-    })
-}
-
 /// Refuses a request that leaves nothing to answer: no message, or a last word that is blank.
 /// One that ends its session may be silent.
 fn check_that_something_is_asked(messages: &[Message], end_session: bool) -> Result<(), Failure> {
@@ -267,42 +245,6 @@ fn check_that_something_is_asked(messages: &[Message], end_session: bool) -> Res
             Err(Failure::bad_field("messages", "every message is blank: nothing is asked"))
         }
         _ => Ok(()),
-    }
-}
-
-/// A whole number, which some clients write as `256.0`.
-#[derive(Debug, Clone, Copy)]
-struct Whole(i64);
-
-impl<'de> Deserialize<'de> for Whole {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        source.deserialize_any(WholeVisitor)
-    }
-}
-
-struct WholeVisitor;
-
-impl Visitor<'_> for WholeVisitor {
-    type Value = Whole;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a whole number")
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Whole, E> {
-        Ok(Whole(number))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Whole, E> {
-        Ok(Whole(i64::try_from(number).unwrap_or(i64::MAX)))
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Whole, E> {
-        if number.fract() != 0.0 {
-            return Err(E::invalid_type(Unexpected::Float(number), &self));
-        }
-        // Saturates, which no use of these numbers can tell from the truth.
-        Ok(Whole(number as i64))
     }
 }
 

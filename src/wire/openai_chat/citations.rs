@@ -1,4 +1,5 @@
-//! Citations as `url_citation` annotations.
+//! Citations: what OpenAI has a place for, as `url_citation` annotations, and whole, in our own
+//! member.
 //!
 //! OpenAI's schema wants the offsets of the cited part and leaves their unit open; clients slice
 //! `[start, end)`, so they are code points, end exclusive. Upstreams do not agree on how they
@@ -8,49 +9,93 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::turn::{Citation, Reference, Span};
 
-/// Annotations on one answer; further ones are left out.
-const MAX_ANNOTATIONS: usize = 256;
+/// Citations of one answer; further ones are left out.
+const MAX_CITATIONS: usize = 256;
+/// Annotations on one answer, and sources of its citations; further ones are left out.
+const MAX_SOURCES: usize = 256;
+
+/// The citations of an answer, both ways.
+#[derive(Debug, Default)]
+pub(super) struct Cited<'a> {
+    /// One for each source that has an address.
+    pub(super) annotations: Vec<Annotation<'a>>,
+    /// All of them, with what is known of their sources.
+    pub(super) citations: Vec<CitedPart<'a>>,
+}
 
 /// An annotation on an answer.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Annotation {
+#[derive(Debug, Serialize)]
+pub(super) struct Annotation<'a> {
     r#type: &'static str,
-    url_citation: UrlCitation,
+    url_citation: UrlCitation<'a>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct UrlCitation {
+#[derive(Debug, Serialize)]
+struct UrlCitation<'a> {
     start_index: usize,
     end_index: usize,
-    url: String,
-    title: String,
+    url: &'a str,
+    title: &'a str,
 }
 
-/// The annotations for an answer: one for each source that has an address.
-pub(super) fn annotations(answer: &str, citations: &[Arc<Citation>]) -> Vec<Annotation> {
+/// A part of an answer with its sources.
+#[derive(Debug, Serialize)]
+pub(super) struct CitedPart<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    start_index: usize,
+    end_index: usize,
+    references: Vec<Source<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Source<'a> {
+    r#type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a Value>,
+}
+
+/// Places the citations in their answer.
+pub(super) fn cited<'a>(answer: &'a str, citations: &'a [Arc<Citation>]) -> Cited<'a> {
     let mut places = Places { answer, searched: 0, points_before: 0 };
-    let mut annotations = Vec::new();
-    for citation in citations {
-        let room = MAX_ANNOTATIONS - annotations.len();
-        let mut addressed = citation.references.iter().filter_map(address).take(room).peekable();
-        if addressed.peek().is_none() {
-            continue;
-        }
-        let span = places.of(citation);
-        annotations.extend(addressed.map(|url| Annotation {
+    let mut cited = Cited::default();
+    let mut room = MAX_SOURCES;
+    for citation in citations.iter().take(MAX_CITATIONS) {
+        let Span { start: start_index, end: end_index } = places.of(citation);
+        let sources = &citation.references[..citation.references.len().min(room)];
+        room -= sources.len();
+        let addresses = sources.iter().filter_map(address);
+        cited.annotations.extend(addresses.map(|url| Annotation {
             r#type: "url_citation",
-            url_citation: UrlCitation {
-                start_index: span.start,
-                end_index: span.end,
-                url: url.to_owned(),
-                title: title(url).to_owned(),
-            },
+            url_citation: UrlCitation { start_index, end_index, url, title: title(url) },
         }));
+        cited.citations.push(CitedPart {
+            text: citation.text.as_deref(),
+            start_index,
+            end_index,
+            references: sources.iter().map(Source::from).collect(),
+        });
     }
-    annotations
+    cited
+}
+
+impl<'a> From<&'a Reference> for Source<'a> {
+    fn from(reference: &'a Reference) -> Self {
+        Self {
+            r#type: &reference.kind,
+            location: reference.location.as_deref(),
+            text: reference.text.as_deref(),
+            metadata: reference.metadata.as_ref(),
+        }
+    }
 }
 
 fn address(reference: &Reference) -> Option<&str> {
@@ -111,6 +156,8 @@ fn points(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn citation(text: Option<&str>, span: Option<(usize, usize)>, urls: &[&str]) -> Arc<Citation> {
@@ -128,8 +175,8 @@ mod tests {
     }
 
     fn spans(answer: &str, citations: &[Arc<Citation>]) -> Vec<(usize, usize)> {
-        let place = |a: &Annotation| (a.url_citation.start_index, a.url_citation.end_index);
-        annotations(answer, citations).iter().map(place).collect()
+        let place = |a: &Annotation<'_>| (a.url_citation.start_index, a.url_citation.end_index);
+        cited(answer, citations).annotations.iter().map(place).collect()
     }
 
     #[test]
@@ -159,17 +206,40 @@ mod tests {
     }
 
     #[test]
-    fn sources_without_an_address_are_left_out_and_the_rest_is_bounded() {
-        let none = Reference {
+    fn a_source_without_an_address_is_told_but_annotates_nothing() {
+        let row = Reference {
             kind: "SQL".into(),
             location: None,
             text: Some("x".into()),
-            metadata: None,
+            metadata: Some(json!({"page": 4})),
         };
-        let bare = Arc::new(Citation { text: None, span: None, references: vec![none] });
-        assert!(annotations("hello", &[bare]).is_empty());
-        let many = vec![citation(None, None, &["u"; 200]), citation(None, None, &["u"; 200])];
-        assert_eq!(annotations("hello", &many).len(), MAX_ANNOTATIONS);
+        let bare = [Arc::new(Citation { text: None, span: None, references: vec![row] })];
+        let cited = cited("hello", &bare);
+        assert!(cited.annotations.is_empty());
+        let told = json!([{
+            "start_index": 0, "end_index": 5,
+            "references": [{"type": "SQL", "text": "x", "metadata": {"page": 4}}],
+        }]);
+        assert_eq!(serde_json::to_value(&cited.citations).unwrap(), told);
+    }
+
+    #[test]
+    fn both_lists_tell_the_same_places() {
+        let unaddressed = citation(Some("b"), None, &[]);
+        let parts =
+            [citation(Some("b"), None, &["u"]), unaddressed, citation(Some("b"), None, &["v"])];
+        let cited = cited("a b b b", &parts);
+        let told: Vec<_> = cited.citations.iter().map(|c| (c.start_index, c.end_index)).collect();
+        assert_eq!(told, [(2, 3), (4, 5), (6, 7)]);
+        assert_eq!(spans("a b b b", &parts), [(2, 3), (6, 7)]);
+    }
+
+    #[test]
+    fn citations_and_sources_are_bounded() {
+        let wide = [citation(None, None, &["u"; 200]), citation(None, None, &["u"; 200])];
+        assert_eq!(cited("hello", &wide).annotations.len(), MAX_SOURCES);
+        let many: Vec<_> = (0..300).map(|_| citation(Some("h"), None, &[])).collect();
+        assert_eq!(cited("hello", &many).citations.len(), MAX_CITATIONS);
     }
 
     #[test]

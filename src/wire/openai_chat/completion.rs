@@ -8,7 +8,8 @@ use serde::Serialize;
 use crate::turn::{Fold, Message, TurnEvent};
 use crate::wire::{Head, json_text};
 
-use super::citations::{Annotation, annotations};
+use super::citations::{Annotation, cited};
+use super::extras::{CallExtras, MessageExtras};
 use super::usage::UsageBody;
 use super::{completion_id, created_seconds, finish_reason};
 
@@ -20,7 +21,7 @@ struct Completion<'a> {
     model: &'a str,
     choices: [Choice<'a>; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<UsageBody>,
+    usage: Option<UsageBody<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -37,12 +38,14 @@ struct Answer<'a> {
     role: &'static str,
     content: Option<&'a str>,
     refusal: (),
-    annotations: Vec<Annotation>,
+    annotations: Vec<Annotation<'a>>,
     /// Absent rather than empty: clients test for presence.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<Call<'a>>,
     #[serde(skip_serializing_if = "str::is_empty")]
     reasoning_content: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcrop: Option<MessageExtras<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,6 +53,8 @@ struct Call<'a> {
     id: &'a str,
     r#type: &'static str,
     function: Function<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcrop: Option<CallExtras>,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,11 +65,14 @@ struct Function<'a> {
 
 /// Writes the turn.
 pub(super) fn write(head: &Head, events: &[TurnEvent]) -> Bytes {
-    let (mut fold, mut reasoning, mut citations) = (Fold::default(), String::new(), Vec::new());
+    let (mut fold, mut reasoning, mut shares) = (Fold::default(), String::new(), None);
+    let (mut citations, mut files) = (Vec::new(), Vec::new());
     for event in events {
         match event {
             TurnEvent::Reasoning(text) => reasoning.push_str(text),
             TurnEvent::Citation(citation) => citations.push(Arc::clone(citation)),
+            TurnEvent::File(file) => files.push(Arc::clone(file)),
+            TurnEvent::UsageByCollaborator(told) => shares = Some(told.as_ref()),
             // An event out of place is left out; the log that it came from has checked them all.
             other => drop(fold.push(other)),
         }
@@ -72,6 +80,7 @@ pub(super) fn write(head: &Head, events: &[TurnEvent]) -> Bytes {
     let (usage, finish) = (fold.usage(), fold.finish());
     let message = fold.into_message();
     let text = message.plain_text();
+    let cited = cited(&text, &citations);
     let completion = Completion {
         id: completion_id(head),
         object: "chat.completion",
@@ -83,14 +92,15 @@ pub(super) fn write(head: &Head, events: &[TurnEvent]) -> Bytes {
                 role: "assistant",
                 content: (!text.is_empty() || message.tool_calls.is_empty()).then_some(&text),
                 refusal: (),
-                annotations: annotations(&text, &citations),
+                annotations: cited.annotations,
                 tool_calls: calls(&message),
                 reasoning_content: &reasoning,
+                outcrop: MessageExtras::of(cited.citations, &files),
             },
             logprobs: (),
             finish_reason: finish_reason(finish, !message.tool_calls.is_empty()),
         }],
-        usage: usage.map(UsageBody::from),
+        usage: usage.map(|usage| UsageBody::new(usage, shares)),
     };
     let mut out = BytesMut::with_capacity(text.len() + reasoning.len() + 768);
     json_text::value(&completion, &mut out);
@@ -106,6 +116,7 @@ fn calls(message: &Message) -> Vec<Call<'_>> {
             name: &call.name,
             arguments: if call.arguments.is_empty() { "{}" } else { &call.arguments },
         },
+        outcrop: CallExtras::of(call.confirmation),
     });
     written.collect()
 }

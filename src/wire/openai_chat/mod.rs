@@ -7,15 +7,38 @@
 //! |---|---|
 //! | `session_id`, `conversation` (an id or `{"id"}`), `conversation_id`, `metadata.session_id`, `call.id`, `elevenlabs_extra_body.session_id` or `.conversation_id` | which session it is; the first of these counts |
 //! | `user`, `safety_identifier`, `user_id` | who speaks; the first of these counts |
-//! | `outcrop.session_attributes`, `outcrop.prompt_session_attributes` | attributes for an agent |
+//! | `is_error: true` or `status: "error"` on a tool message | that the tool failed |
+//! | `outcrop.session_attributes`, `outcrop.prompt_session_attributes` | attributes for an agent, objects of strings |
 //! | `outcrop.memory_id` | the key of the agent's long-term memory |
 //! | `outcrop.end_session` | whether the upstream session ends with this turn |
-//! | `outcrop.traces` | whether raw traces are wanted |
 //! | `outcrop.turn_policy`, `outcrop.disconnect_policy` | as in the configuration |
+//! | `outcrop.traces`, `outcrop.reasoning` | whether raw traces and reasoning are wanted |
+//! | `outcrop.knowledge_base_configurations` | a list of objects in the service's own spelling |
+//! | `outcrop.prompt_creation_configurations` | `previous_conversation_turns_to_include`, `exclude_previous_thinking_steps` |
+//! | `outcrop.latency` | `standard` or `optimized` |
+//! | `outcrop.guardrail_interval` | characters between two checks of a streamed answer, 1 or more |
+//! | `outcrop.tool_errors` | `reprompt` or `failure`: what a tool's error means to the agent |
+//! | `outcrop.file_use` | `chat` or `code_interpreter`: what the files of this turn are for |
 //!
-//! Replies may carry more than OpenAI's: `reasoning_content`, `annotations` on a late chunk of a
-//! stream, and `usage.estimated`. They leave out what is optional and not known here:
-//! `service_tier`, `system_fingerprint`, and `usage` where nobody counted.
+//! What stands in `outcrop` overrides the model's settings for this turn.
+//!
+//! Tools are functions, by `tools` or by the older `functions`; `tool_choice` and
+//! `function_call` matter only where they are `none`, which offers none. Calls come as
+//! `tool_calls` either way.
+//!
+//! Replies may carry more than OpenAI's, what is empty left out:
+//!
+//! | member of a whole answer | in a stream | what |
+//! |---|---|---|
+//! | `message.reasoning_content` | deltas of it | what the model thought on the way |
+//! | `message.annotations` | one late delta | `url_citation`s, offsets in code points, end exclusive; OpenAI has them in whole answers only |
+//! | `message.outcrop` | one late delta | `citations: [{text, start_index, end_index, references: [{type, location, text, metadata}]}]` and `files: [{id, filename, media_type, bytes}]`, `bytes` being the size |
+//! | `message.tool_calls[].outcrop.confirmation` | in the chunk that starts the call | `decision` or `decision_and_result`, where a person has to agree |
+//! | `usage.estimated` | in the chunk with the usage | that the upstream did not tell |
+//! | `usage.outcrop.collaborators` | the same | `[{name, prompt_tokens, completion_tokens}]`; `name` is null for the agent that was asked |
+//!
+//! They leave out what is optional and not known here: `service_tier`, `system_fingerprint`, and
+//! `usage` where nobody counted.
 
 use std::time::UNIX_EPOCH;
 
@@ -28,10 +51,13 @@ use super::{Asked, Defaults, Encoder, Head, Options, WireFormat, openai_error};
 mod asked;
 mod citations;
 mod completion;
+mod content;
+mod extras;
 mod messages;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod usage;
 
 pub use stream::parse_event_id;
@@ -39,14 +65,11 @@ pub use stream::parse_event_id;
 /// Members of OpenAI's that are accepted, whatever their value, and change nothing.
 pub const IGNORED: &[&str] = &[
     "frequency_penalty",
-    "function_call",
-    "functions",
     "logit_bias",
     "logprobs",
     "max_completion_tokens",
     "max_tokens",
     "moderation",
-    "parallel_tool_calls",
     "prediction",
     "presence_penalty",
     "previous_response_id",
@@ -60,8 +83,6 @@ pub const IGNORED: &[&str] = &[
     "store",
     "stream_options.include_obfuscation",
     "temperature",
-    "tool_choice",
-    "tools",
     "top_logprobs",
     "top_p",
     "verbosity",

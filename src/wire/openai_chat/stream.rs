@@ -17,12 +17,17 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
+use serde::Serialize;
 
-use crate::turn::{Citation, Failure, FinishReason, TurnEvent, TurnId, Usage};
+use crate::turn::{
+    Citation, CollaboratorUsage, Confirmation, Failure, FinishReason, OutputFile, TurnEvent,
+    TurnId, Usage,
+};
 use crate::wire::openai_error::ErrorBody;
 use crate::wire::{Encoder, Head, Options, json_text};
 
-use super::citations::annotations;
+use super::citations::cited;
+use super::extras::{CallExtras, MessageExtras};
 use super::usage::UsageBody;
 use super::{completion_id, created_seconds, finish_reason};
 
@@ -58,7 +63,9 @@ pub(super) struct Stream {
 struct Seen {
     text: String,
     citations: Vec<Arc<Citation>>,
+    files: Vec<Arc<OutputFile>>,
     usage: Option<Usage>,
+    shares: Option<Arc<[CollaboratorUsage]>>,
     has_calls: bool,
     /// The call last started, as long as none of its arguments came.
     bare_call: Option<u32>,
@@ -69,7 +76,9 @@ impl Seen {
         match event {
             TurnEvent::Text(text) => self.text.push_str(text),
             TurnEvent::Citation(citation) => self.citations.push(Arc::clone(citation)),
+            TurnEvent::File(file) => self.files.push(Arc::clone(file)),
             TurnEvent::Usage(usage) => self.usage = Some(*usage),
+            TurnEvent::UsageByCollaborator(shares) => self.shares = Some(Arc::clone(shares)),
             TurnEvent::ToolCallStarted { index, .. } => {
                 self.has_calls = true;
                 self.bare_call = Some(*index);
@@ -83,12 +92,18 @@ impl Seen {
             | TurnEvent::Thought(_)
             | TurnEvent::ReturnControl(_)
             | TurnEvent::Trace(_)
-            | TurnEvent::File(_)
-            | TurnEvent::UsageByCollaborator(_)
             | TurnEvent::Finished(_)
             | TurnEvent::Failed(_) => {}
         }
     }
+}
+
+/// A call as the frame that starts it shows it.
+struct Started<'a> {
+    index: u32,
+    id: &'a str,
+    name: &'a str,
+    confirmation: Confirmation,
 }
 
 impl Stream {
@@ -136,16 +151,28 @@ impl Stream {
         self.close_delta(out);
     }
 
-    fn call_started(&self, sequence: u64, call: (u32, &str, &str), out: &mut BytesMut) {
-        let (index, id, name) = call;
-        self.open_delta(sequence, id.len() + name.len(), out);
+    /// Writes a delta that is one member of more than text; for what comes at the end only.
+    fn value_delta<T: Serialize>(&self, sequence: u64, name: &[u8], value: &T, out: &mut BytesMut) {
+        self.open_delta(sequence, 0, out);
+        out.put_slice(name);
+        json_text::value(value, out);
+        self.close_delta(out);
+    }
+
+    fn call_started(&self, sequence: u64, call: &Started<'_>, out: &mut BytesMut) {
+        self.open_delta(sequence, call.id.len() + call.name.len(), out);
         out.put_slice(br#""tool_calls":[{"index":"#);
-        json_text::value(&index, out);
+        json_text::value(&call.index, out);
         out.put_slice(br#","id":"#);
-        json_text::string(id, out);
+        json_text::string(call.id, out);
         out.put_slice(br#","type":"function","function":{"name":"#);
-        json_text::string(name, out);
-        out.put_slice(br#","arguments":""}}]"#);
+        json_text::string(call.name, out);
+        out.put_slice(br#","arguments":""}"#);
+        if let Some(extras) = CallExtras::of(call.confirmation) {
+            out.put_slice(br#","outcrop":"#);
+            json_text::value(&extras, out);
+        }
+        out.put_slice(b"}]");
         self.close_delta(out);
     }
 
@@ -169,12 +196,12 @@ impl Stream {
     fn finished(&mut self, sequence: u64, reason: FinishReason, out: &mut BytesMut) {
         let before = sequence.saturating_sub(1);
         self.complete_call(before, out);
-        let annotations = annotations(&self.seen.text, &self.seen.citations);
-        if !annotations.is_empty() {
-            self.open_delta(before, 0, out);
-            out.put_slice(br#""annotations":"#);
-            json_text::value(&annotations, out);
-            self.close_delta(out);
+        let cited = cited(&self.seen.text, &self.seen.citations);
+        if !cited.annotations.is_empty() {
+            self.value_delta(before, br#""annotations":"#, &cited.annotations, out);
+        }
+        if let Some(extras) = MessageExtras::of(cited.citations, &self.seen.files) {
+            self.value_delta(before, br#""outcrop":"#, &extras, out);
         }
         self.open_delta(before, 0, out);
         out.put_slice(br#"},"logprobs":null,"finish_reason":"#);
@@ -185,7 +212,7 @@ impl Stream {
             self.id_line(before, out);
             out.put_slice(&self.opening);
             out.put_slice(br#"],"usage":"#);
-            json_text::value(&UsageBody::from(usage), out);
+            json_text::value(&UsageBody::new(usage, self.seen.shares.as_deref()), out);
             out.put_slice(b"}\n\n");
         }
         self.id_line(sequence, out);
@@ -215,9 +242,10 @@ impl Encoder for Stream {
             TurnEvent::Reasoning(text) if !text.is_empty() => {
                 self.text_delta(sequence, br#""reasoning_content":"#, text, out);
             }
-            TurnEvent::ToolCallStarted { index, id, name, .. } => {
+            TurnEvent::ToolCallStarted { index, id, name, confirmation } => {
                 self.complete_call(sequence.saturating_sub(1), out);
-                self.call_started(sequence, (*index, id, name), out);
+                let (index, confirmation) = (*index, *confirmation);
+                self.call_started(sequence, &Started { index, id, name, confirmation }, out);
             }
             TurnEvent::ToolCallArguments { index, delta } if !delta.is_empty() => {
                 self.call_arguments(sequence, *index, delta, out);

@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 
-use crate::turn::Usage;
+use crate::turn::{CollaboratorUsage, Usage};
+
+use super::extras::UsageExtras;
 
 /// The `usage` member.
 #[derive(Debug, Serialize)]
-pub(super) struct UsageBody {
+pub(super) struct UsageBody<'a> {
     prompt_tokens: u64,
     completion_tokens: u64,
     total_tokens: u64,
@@ -15,6 +17,8 @@ pub(super) struct UsageBody {
     /// Ours: the upstream did not tell, so the numbers are counted here.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     estimated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcrop: Option<UsageExtras<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -31,8 +35,9 @@ struct CompletionDetails {
     rejected_prediction_tokens: u64,
 }
 
-impl From<Usage> for UsageBody {
-    fn from(usage: Usage) -> Self {
+impl<'a> UsageBody<'a> {
+    /// The usage of a turn, and whose it was where several agents worked on it.
+    pub(super) fn new(usage: Usage, shares: Option<&'a [CollaboratorUsage]>) -> Self {
         Self {
             prompt_tokens: usage.input_tokens,
             completion_tokens: usage.output_tokens,
@@ -48,6 +53,7 @@ impl From<Usage> for UsageBody {
                 rejected_prediction_tokens: 0,
             },
             estimated: usage.estimated,
+            outcrop: UsageExtras::of(shares),
         }
     }
 }

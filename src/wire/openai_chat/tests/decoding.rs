@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::turn::{DisconnectPolicy, FailureKind, Message, Part, Role, TurnPolicy};
+use crate::turn::{FailureKind, Message, Part, Role};
 
 use super::super::*;
 
@@ -163,9 +163,7 @@ fn a_top_level_member_of_the_wrong_shape_is_named() {
         (r#""metadata":{"session_id":""}"#, "metadata.session_id"),
         (r#""elevenlabs_extra_body":{"session_id":"é"}"#, "elevenlabs_extra_body.session_id"),
         (r#""metadata":"x""#, "metadata"),
-        (r#""outcrop":{"turn_policy":"barge"}"#, "outcrop.turn_policy"),
-        (r#""outcrop":{"memory_id":"x"}"#, "outcrop.memory_id"),
-        (r#""outcrop":{"session_attributes":[]}"#, "outcrop.session_attributes"),
+        (r#""modalities":"text""#, "modalities"),
     ] {
         assert_eq!(refused(members), (FailureKind::BadRequest, param.to_owned()), "{members}");
     }
@@ -241,22 +239,6 @@ fn metadata_is_bounded_but_for_voice_platforms() {
 }
 
 #[test]
-fn our_own_member_reaches_the_turn() {
-    let request = asked(
-        r#""outcrop":{"session_attributes":{"a":1},"prompt_session_attributes":{"b":"x"},
-        "memory_id":"ann","end_session":true,"traces":true,"turn_policy":"interrupt",
-        "disconnect_policy":"detach","later":1}"#,
-    )
-    .request;
-    assert_eq!(request.session_attributes["a"], "1");
-    assert_eq!(request.prompt_attributes["b"], "x");
-    assert_eq!(request.memory_id.as_deref(), Some("ann"));
-    assert!(request.end_session && request.wants_traces);
-    assert_eq!(request.turn_policy, Some(TurnPolicy::Interrupt));
-    assert_eq!(request.disconnect_policy, Some(DisconnectPolicy::Detach));
-}
-
-#[test]
 fn a_route_says_whether_silence_means_to_stream() {
     let defaults = Defaults { stream: true };
     let stream = |members: &str| {
@@ -279,12 +261,20 @@ fn bodies_beyond_the_bounds_are_refused() {
         decode(&format!(r#"{{"messages":[{{"role":"user","content":[{parts}]}}]}}"#))
     };
     assert!(parts(r#"{"type":"x"}"#, 1_000).is_ok());
-    let complex = format!(r#"{{"type":"x","y":[{}]}}"#, vec!["{}"; 20_000].join(","));
+    let complex = format!(r#"{{"type":"x","y":[{}]}}"#, vec!["{}"; 20_001].join(","));
+    let wide = format!(r#"{{"type":"x","y":[{}]}}"#, vec!["0"; 200_001].join(","));
     let deep = format!(r#"{{"type":"x","y":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
-    for refused in [parts(r#"{"type":"x"}"#, 1_001), parts(&complex, 1), parts(&deep, 1)] {
+    let long = format!(r#"{{"type":"x","y":"{}"}}"#, "{,[".repeat(300_000));
+    assert!(parts(&long, 1).is_ok());
+    let one = |part: &str| parts(part, 1);
+    for refused in [parts(r#"{"type":"x"}"#, 1_001), one(&complex), one(&wide), one(&deep)] {
         let failure = refused.unwrap_err();
         assert_eq!(failure.param.as_deref(), Some("messages[0].content"));
     }
+
+    let members: Vec<_> = (0..101).map(|n| format!("\"m{n}\":1")).collect();
+    let many = format!(r#"{{"type":"x",{}}}"#, members.join(","));
+    assert_eq!(one(&many).unwrap_err().param.as_deref(), Some("messages[0].content[0]"));
 
     let deep = format!(r#"{{"unknown":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(decode(&deep).unwrap_err().param.as_deref(), Some("messages"));
@@ -300,6 +290,11 @@ fn no_message_quotes_what_the_client_sent() {
         r#"{"messages":[{"role":"user","content":"my PIN is 1234"}"#,
         r#"{"messages":[{"role":"user","content":"x"}],"session_id":"my PIN is 1234"}"#,
         r#"{"messages":[{"role":"user","content":"x"}],"outcrop":{"turn_policy":"my PIN is 1234"}}"#,
+        r#"{"messages":[{"role":"user","content":"x"}],"outcrop":{"memory_id":"my PIN is 1234"}}"#,
+        r#"{"messages":[{"role":"user","content":"x"}],"tools":[{"type":"my PIN is 1234"}]}"#,
+        r#"{"messages":[{"role":"user","content":"x"}],"tool_choice":"my PIN is 1234"}"#,
+        r#"{"messages":[{"role":"tool","tool_call_id":"x","is_error":"my PIN is 1234"}]}"#,
+        r#"{"messages":[{"role":"tool","tool_call_id":"PIN 1234"},{"role":"tool","tool_call_id":"PIN 1234"}]}"#,
     ] {
         let failure = decode(body).unwrap_err();
         assert!(!failure.message.contains("1234"), "{failure}");

@@ -5,7 +5,8 @@ use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use crate::turn::{
-    Citation, Confirmation, FailureKind, OutputFile, Reference, ReturnControl, Trace, Usage,
+    Citation, CollaboratorUsage, Confirmation, FailureKind, OutputFile, Reference, ReturnControl,
+    Trace, Usage,
 };
 
 use super::super::*;
@@ -76,12 +77,19 @@ fn citation(text: &str, locations: &[Option<&str>]) -> TurnEvent {
 }
 
 fn call(index: u32, id: &str) -> TurnEvent {
-    TurnEvent::ToolCallStarted {
-        index,
-        id: id.into(),
-        name: "get_time".into(),
-        confirmation: Confirmation::None,
-    }
+    marked(index, id, Confirmation::None)
+}
+
+fn marked(index: u32, id: &str, confirmation: Confirmation) -> TurnEvent {
+    TurnEvent::ToolCallStarted { index, id: id.into(), name: "get_time".into(), confirmation }
+}
+
+fn shares() -> TurnEvent {
+    let share = |name: Option<&str>, input_tokens, output_tokens| CollaboratorUsage {
+        collaborator: name.map(str::to_owned),
+        usage: Usage { input_tokens, output_tokens, ..Usage::default() },
+    };
+    TurnEvent::UsageByCollaborator([share(None, 5, 1), share(Some("fees"), 4, 2)].into())
 }
 
 fn arguments(index: u32, delta: &str) -> TurnEvent {
@@ -111,13 +119,14 @@ fn full_turn() -> Vec<TurnEvent> {
         call(0, "call_1"),
         arguments(0, "{\"tz\":"),
         arguments(0, "1}"),
-        call(1, "call_2"),
+        marked(1, "call_2", Confirmation::Decision),
         TurnEvent::ReturnControl(Arc::new(ReturnControl {
             invocation_id: "i".into(),
             inputs: vec![],
             weight: 1,
         })),
         usage(false),
+        shares(),
         TurnEvent::Finished(FinishReason::ToolCalls),
     ]
 }
@@ -172,22 +181,28 @@ fn every_event_of_a_full_turn_has_its_frames() {
             (
                 11,
                 &open(
-                    r#"{"tool_calls":[{"index":1,"id":"call_2","type":"function","function":{"name":"get_time","arguments":""}}]}"#,
+                    r#"{"tool_calls":[{"index":1,"id":"call_2","type":"function","function":{"name":"get_time","arguments":""},"outcrop":{"confirmation":"decision"}}]}"#,
                 ),
             ),
-            (13, &open(r#"{"tool_calls":[{"index":1,"function":{"arguments":"{}"}}]}"#)),
+            (14, &open(r#"{"tool_calls":[{"index":1,"function":{"arguments":"{}"}}]}"#)),
             (
-                13,
+                14,
                 &open(
                     r#"{"annotations":[{"type":"url_citation","url_citation":{"start_index":7,"end_index":12,"url":"s3://kb/sizes.pdf","title":"sizes.pdf"}}]}"#,
                 ),
             ),
-            (13, r#"{},"logprobs":null,"finish_reason":"tool_calls"}],"usage":null}"#),
             (
-                13,
-                r#"],"usage":{"prompt_tokens":9,"completion_tokens":3,"total_tokens":12,"prompt_tokens_details":{"cached_tokens":4,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":1,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}"#,
+                14,
+                &open(
+                    r#"{"outcrop":{"citations":[{"text":"5 \"m\"","start_index":7,"end_index":12,"references":[{"type":"S3","location":"s3://kb/sizes.pdf"},{"type":"S3"}]}],"files":[{"id":"file-1","filename":"a","media_type":"text/plain","bytes":1}]}}"#,
+                ),
             ),
-            (14, "[DONE]"),
+            (14, r#"{},"logprobs":null,"finish_reason":"tool_calls"}],"usage":null}"#),
+            (
+                14,
+                r#"],"usage":{"prompt_tokens":9,"completion_tokens":3,"total_tokens":12,"prompt_tokens_details":{"cached_tokens":4,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":1,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0},"outcrop":{"collaborators":[{"name":null,"prompt_tokens":5,"completion_tokens":1},{"name":"fees","prompt_tokens":4,"completion_tokens":2}]}}}"#,
+            ),
+            (15, "[DONE]"),
         ],
     );
 }
@@ -199,6 +214,38 @@ fn a_call_without_arguments_gets_an_empty_object_before_the_next_one() {
     let sequences: Vec<_> = got.iter().map(|(sequence, _)| *sequence).collect();
     assert_eq!(sequences, [0, 2, 3, 4]);
     assert!(got[2].1.starts_with(r#"{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}"#));
+}
+
+#[test]
+fn a_call_that_wants_consent_says_which() {
+    let events = [
+        TurnEvent::Started,
+        marked(0, "a", Confirmation::DecisionAndResult),
+        TurnEvent::Finished(FinishReason::ToolCalls),
+    ];
+    let mark = json!({"confirmation": "decision_and_result"});
+    let got = frames(&streamed(Options::default(), &events));
+    assert!(got[1].1.contains(&format!(r#""arguments":""}},"outcrop":{mark}}}]"#)), "{}", got[1].1);
+    assert!(!got[2].1.contains("outcrop"));
+    let whole = OpenAiChat.whole(&head(), Options::default(), &events);
+    let whole: Value = serde_json::from_slice(&whole).unwrap();
+    assert_eq!(whole["choices"][0]["message"]["tool_calls"][0]["outcrop"], mark);
+    assert!(whole["choices"][0]["message"].get("outcrop").is_none());
+}
+
+#[test]
+fn what_an_answer_cites_without_an_address_comes_in_our_member_alone() {
+    let events = [
+        TurnEvent::Started,
+        TurnEvent::Text("So it is.".into()),
+        citation("it", &[None]),
+        TurnEvent::Finished(FinishReason::Stop),
+    ];
+    let got = frames(&streamed(Options::default(), &events));
+    assert_eq!(got.len(), 5);
+    assert!(got[2].1.starts_with(
+        r#"{"outcrop":{"citations":[{"text":"it","start_index":3,"end_index":5,"references":[{"type":"S3"}]}]}}"#
+    ));
 }
 
 #[test]
@@ -286,11 +333,17 @@ fn a_whole_turn_is_these_bytes() {
         r#""url_citation":{"start_index":7,"end_index":12,"url":"s3://kb/sizes.pdf","#,
         r#""title":"sizes.pdf"}}],"tool_calls":[{"id":"call_1","type":"function","function":"#,
         r#"{"name":"get_time","arguments":"{\"tz\":1}"}},{"id":"call_2","type":"function","#,
-        r#""function":{"name":"get_time","arguments":"{}"}}],"reasoning_content":"Hm."},"#,
+        r#""function":{"name":"get_time","arguments":"{}"},"outcrop":{"confirmation":"decision"}}],"#,
+        r#""reasoning_content":"Hm.","outcrop":{"citations":[{"text":"5 \"m\"","#,
+        r#""start_index":7,"end_index":12,"references":[{"type":"S3","#,
+        r#""location":"s3://kb/sizes.pdf"},{"type":"S3"}]}],"files":[{"id":"file-1","#,
+        r#""filename":"a","media_type":"text/plain","bytes":1}]}},"#,
         r#""logprobs":null,"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":9,"#,
         r#""completion_tokens":3,"total_tokens":12,"prompt_tokens_details":{"cached_tokens":4,"#,
         r#""audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":1,"audio_tokens":0,"#,
-        r#""accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}"#,
+        r#""accepted_prediction_tokens":0,"rejected_prediction_tokens":0},"#,
+        r#""outcrop":{"collaborators":[{"name":null,"prompt_tokens":5,"completion_tokens":1},"#,
+        r#"{"name":"fees","prompt_tokens":4,"completion_tokens":2}]}}}"#,
     );
     assert_eq!(std::str::from_utf8(&bytes).unwrap(), expected);
 }

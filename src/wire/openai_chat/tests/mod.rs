@@ -2,3 +2,5 @@
 
 mod decoding;
 mod encoding;
+mod extension;
+mod tools;

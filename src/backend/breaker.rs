@@ -1,0 +1,202 @@
+//! A circuit breaker: an upstream that fails again and again is passed over for a while.
+//!
+//! ```text
+//!          failures in a row              a pause has passed
+//! Closed ─────────────────────▶ Open ───────────────────────▶ one trial
+//!    ▲                            ▲                              │
+//!    └──────── it succeeds ───────┴────── it fails: longer ◀─────┘
+//! ```
+//!
+//! A breaker only says who is better not asked first; where nobody else is left, an upstream is
+//! asked all the same.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::{Route, lock};
+
+/// What makes a breaker open, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Habits {
+    /// Failures in a row that open it.
+    pub(super) failures: u32,
+    /// The first pause; it doubles with each trial that fails, up to sixteen times.
+    pub(super) pause: Duration,
+}
+
+/// Doublings of the pause at most.
+const DOUBLINGS: u32 = 4;
+
+/// Whether an upstream is worth asking.
+#[derive(Debug)]
+pub struct Breaker {
+    habits: Habits,
+    state: Mutex<State>,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self::new(Habits { failures: 5, pause: Duration::from_secs(10) })
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Failures since the last success.
+    failures: u32,
+    /// Until when it is open, if it is.
+    open_until: Option<Instant>,
+    /// Pauses since the last success.
+    pauses: u32,
+    /// Whether a trial is on its way.
+    is_tried: bool,
+}
+
+impl Breaker {
+    pub(super) fn new(habits: Habits) -> Self {
+        Self { habits, state: Mutex::default() }
+    }
+
+    /// Whether the upstream is worth asking: it is not known to fail, or it is time for a trial.
+    #[must_use]
+    pub fn is_ready(&self, now: Instant) -> bool {
+        let state = self.state();
+        state.open_until.is_none_or(|until| now >= until && !state.is_tried)
+    }
+
+    /// Whether it is open: its upstream failed, and no trial has succeeded since.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.state().open_until.is_some()
+    }
+
+    /// Says that the upstream is asked now.
+    pub fn asked(&self) {
+        let mut state = self.state();
+        state.is_tried = state.open_until.is_some();
+    }
+
+    /// Says that it answered.
+    pub fn succeeded(&self) {
+        let mut state = self.state();
+        if state.failures > 0 || state.open_until.is_some() {
+            *state = State::default();
+        }
+    }
+
+    /// Says that it failed.
+    pub fn failed(&self, now: Instant) {
+        let mut state = self.state();
+        state.failures = state.failures.saturating_add(1);
+        let was_trial = std::mem::take(&mut state.is_tried);
+        let is_due = state.open_until.is_none() && state.failures >= self.habits.failures;
+        if was_trial || is_due {
+            let pause = self.habits.pause * 2u32.pow(state.pauses.min(DOUBLINGS));
+            state.open_until = Some(now + pause);
+            state.pauses = state.pauses.saturating_add(1);
+        }
+    }
+
+    /// Says that the call was given up before it told anything.
+    pub fn left(&self) {
+        self.state().is_tried = false;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+/// One call of an upstream, for its breaker. One that is dropped without a word leaves the
+/// breaker as it was.
+#[derive(Debug)]
+pub struct Trial {
+    route: Arc<Route>,
+    is_settled: bool,
+}
+
+impl Trial {
+    /// The upstream of a route is asked now.
+    #[must_use]
+    pub fn of(route: Arc<Route>) -> Self {
+        route.breaker.asked();
+        Self { route, is_settled: false }
+    }
+
+    /// The upstream answered; only the first word on a call counts.
+    pub fn succeeded(&mut self) {
+        if !std::mem::replace(&mut self.is_settled, true) {
+            self.route.breaker.succeeded();
+            self.route.metrics.breaker_open(false);
+        }
+    }
+
+    /// The upstream failed.
+    pub fn failed(&mut self) {
+        if !std::mem::replace(&mut self.is_settled, true) {
+            self.route.breaker.failed(Instant::now());
+            self.route.metrics.breaker_open(self.route.breaker.is_open());
+        }
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.route.breaker.left();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HABITS: Habits = Habits { failures: 3, pause: Duration::from_secs(10) };
+
+    fn failing() -> (Breaker, Instant) {
+        let (breaker, now) = (Breaker::new(HABITS), Instant::now());
+        for _ in 0..3 {
+            breaker.asked();
+            breaker.failed(now);
+        }
+        (breaker, now)
+    }
+
+    #[test]
+    fn a_few_failures_in_a_row_open_it_and_a_success_between_does_not() {
+        let (breaker, now) = (Breaker::new(HABITS), Instant::now());
+        for _ in 0..5 {
+            breaker.failed(now);
+            breaker.failed(now);
+            breaker.succeeded();
+        }
+        assert!(breaker.is_ready(now) && !breaker.is_open());
+        let (breaker, now) = failing();
+        assert!(!breaker.is_ready(now) && breaker.is_open());
+    }
+
+    #[test]
+    fn after_the_pause_one_trial_is_let_through_and_its_success_closes_it() {
+        let (breaker, now) = failing();
+        let later = now + HABITS.pause;
+        assert!(breaker.is_ready(later));
+        breaker.asked();
+        assert!(!breaker.is_ready(later), "one at a time");
+        breaker.succeeded();
+        assert!(breaker.is_ready(later) && !breaker.is_open());
+    }
+
+    #[test]
+    fn a_trial_that_fails_doubles_the_pause_and_one_that_is_left_does_not() {
+        let (breaker, now) = failing();
+        let later = now + HABITS.pause;
+        breaker.asked();
+        breaker.left();
+        assert!(breaker.is_ready(later));
+        breaker.asked();
+        breaker.failed(later);
+        assert!(!breaker.is_ready(later + HABITS.pause));
+        assert!(breaker.is_ready(later + HABITS.pause * 2));
+    }
+}

@@ -1,0 +1,180 @@
+//! What the control plane tells of agents: which there are, and how long each remembers a
+//! session without a turn.
+//!
+//! One task asks ([`Discovery::watch`]). Requests read what it last learnt, never wait for it,
+//! and take no lock. A question that cannot be answered leaves what was known before: the last
+//! list or, at first, the configured models alone; an agent's last idle time or, at first, the
+//! one of its settings.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Model};
+use crate::turn::ModelName;
+
+use super::{AwsClients, bedrock_agent};
+
+mod control_plane;
+mod watcher;
+
+use watcher::Watcher;
+
+/// What was learnt, shared by the one who asks and those who want to know.
+#[derive(Debug, Default)]
+pub struct Discovery {
+    /// In the order of their names, each once.
+    agents: ArcSwap<Vec<Arc<FoundAgent>>>,
+    idle: ArcSwap<IdleTimes>,
+    /// Cancelled once the agents were looked for, with or without success.
+    looked: CancellationToken,
+}
+
+/// The idle times of agents.
+type IdleTimes = HashMap<AgentAt, Duration>;
+
+/// An alias of an agent that the credentials can see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundAgent {
+    /// The direct name by which it can be asked: `bedrock/agent/AGENT/ALIAS`.
+    pub model: ModelName,
+    /// The agent's id.
+    pub agent: String,
+    /// The alias's id.
+    pub alias: String,
+    /// What the agent is called by its owner.
+    pub agent_name: String,
+    /// What the alias is called by its owner.
+    pub alias_name: String,
+    /// What the agent's owner says of it, else of the alias.
+    pub description: Option<String>,
+}
+
+impl FoundAgent {
+    /// The kind of backend that answers for it.
+    pub const KIND: &'static str = bedrock_agent::NAME;
+}
+
+/// An agent in its region.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct AgentAt {
+    region: String,
+    agent: String,
+}
+
+impl AgentAt {
+    /// The agent of a model's settings, in the model's region.
+    fn of(model: &Model, aws: &AwsClients) -> Option<Self> {
+        let region = model.region.as_deref().unwrap_or(aws.region()).to_owned();
+        Some(Self { region, agent: model.agent_id.clone()? })
+    }
+}
+
+impl Discovery {
+    /// Keeps what is known fresh until dropped; returns at once where there is nothing that the
+    /// configuration wants to know.
+    pub async fn watch(&self, aws: &AwsClients, config: &Config) {
+        if let Some(watcher) = Watcher::new(self, aws, config) {
+            watcher.run().await;
+        }
+    }
+
+    /// Waits until [`watch`](Self::watch) has looked for agents once, with or without success.
+    pub async fn looked(&self) {
+        self.looked.cancelled().await;
+    }
+
+    /// The agents that were found, in the order of their ids.
+    #[must_use]
+    pub fn agents(&self) -> Arc<Vec<Arc<FoundAgent>>> {
+        self.agents.load_full()
+    }
+
+    /// The agent that was found under this direct name.
+    #[must_use]
+    pub fn agent(&self, model: &ModelName) -> Option<Arc<FoundAgent>> {
+        let agents = self.agents.load();
+        let place = agents.binary_search_by(|found| found.model.cmp(model)).ok()?;
+        agents.get(place).cloned()
+    }
+
+    /// The idle time of a model's agent, to be read at every turn.
+    pub(super) fn idle_time(self: &Arc<Self>, model: &Model, aws: &AwsClients) -> IdleTime {
+        IdleTime {
+            discovery: Arc::clone(self),
+            at: AgentAt::of(model, aws),
+            otherwise: model.idle_session_ttl,
+        }
+    }
+}
+
+/// How long one agent remembers a session without a turn.
+#[derive(Debug)]
+pub(super) struct IdleTime {
+    discovery: Arc<Discovery>,
+    at: Option<AgentAt>,
+    otherwise: Duration,
+}
+
+impl IdleTime {
+    /// What the agent says, else what its settings say.
+    pub(super) fn get(&self) -> Duration {
+        let times = self.discovery.idle.load();
+        let told = self.at.as_ref().and_then(|at| times.get(at));
+        told.copied().unwrap_or(self.otherwise)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(region: Option<&str>) -> Model {
+        let mut model = Model::new("loans".parse().unwrap(), "bedrock-agent");
+        model.agent_id = Some("LOANAGENT1".to_owned());
+        model.region = region.map(str::to_owned);
+        model.idle_session_ttl = Duration::from_secs(600);
+        model
+    }
+
+    #[test]
+    fn an_idle_time_is_the_settings_until_the_agent_of_that_region_says_its_own() {
+        let discovery = Arc::new(Discovery::default());
+        let aws = AwsClients::emulated("http://127.0.0.1:1");
+        let here = discovery.idle_time(&model(None), &aws);
+        let elsewhere = discovery.idle_time(&model(Some("eu-west-1")), &aws);
+        assert_eq!(here.get(), Duration::from_secs(600));
+        let told = |seconds| {
+            let at = AgentAt::of(&model(None), &aws).unwrap();
+            discovery.idle.store(Arc::new(HashMap::from([(at, Duration::from_secs(seconds))])));
+        };
+        told(1_800);
+        assert_eq!(here.get(), Duration::from_secs(1_800));
+        assert_eq!(elsewhere.get(), Duration::from_secs(600));
+        told(60);
+        assert_eq!(here.get(), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn an_agent_is_found_by_its_direct_name_only() {
+        let found = |alias: &str| {
+            Arc::new(FoundAgent {
+                model: format!("bedrock/agent/LOANAGENT1/{alias}").parse().unwrap(),
+                agent: "LOANAGENT1".to_owned(),
+                alias: alias.to_owned(),
+                agent_name: "loan-advisor".to_owned(),
+                alias_name: "live".to_owned(),
+                description: None,
+            })
+        };
+        let discovery = Discovery::default();
+        discovery.agents.store(Arc::new(vec![found("LIVEALIAS1"), found("TSTALIASID")]));
+        let at = |name: &str| discovery.agent(&name.parse().unwrap()).map(|f| f.alias.clone());
+        assert_eq!(at("bedrock/agent/LOANAGENT1/TSTALIASID").as_deref(), Some("TSTALIASID"));
+        assert_eq!(at("bedrock/agent/LOANAGENT1/OTHERALIAS"), None);
+        assert_eq!(at("LOANAGENT1"), None);
+    }
+}
