@@ -313,7 +313,7 @@ impl State {
         let Some(running) = self.running.take() else { return };
         let head_before = self.held.record().head;
         let claimed = running.base();
-        let is_kept = running.finish(&self.env, &mut self.held, ending);
+        let is_kept = running.finish(&self.env, &mut self.held, ending) | self.leave_upstream();
         self.tally_calls();
         self.residence.activity.touch();
         match (head_before, self.held.record().head) {
@@ -479,12 +479,21 @@ impl State {
     }
 
     pub(super) fn move_to(&mut self, to: ModelName, reply: oneshot::Sender<Snapshot>) {
-        let left = self.held.move_to(to);
-        farewell::say(&self.env, left);
+        self.held.move_to(to);
+        self.leave_upstream();
         self.tally_calls();
         self.residence.activity.touch();
         self.save();
         self.read(reply);
+    }
+
+    /// Tells the upstream that a move has left, once no turn runs there; says whether there is
+    /// one.
+    fn leave_upstream(&mut self) -> bool {
+        let left = self.held.leave_upstream();
+        let has_left = left.is_some();
+        farewell::say(&self.env, left);
+        has_left
     }
 
     /// Counts the tool calls that the session waits for.

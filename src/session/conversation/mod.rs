@@ -39,6 +39,8 @@ pub(super) struct Conversation {
     spare: Option<UpstreamSessionId>,
     /// What was held before the turn that runs, for one that comes to nothing.
     before: Option<Box<Before>>,
+    /// Whether the session was moved, and goes on elsewhere after the turn that runs.
+    leaves_upstream: bool,
 }
 
 /// What a turn may change before it is known to be kept. Messages are shared, so it is small.
@@ -121,14 +123,21 @@ impl Conversation {
             moved: None,
         };
         let record = Arc::new(record);
-        Self { record, weight: 0, standing: Standing::Fresh, spare: None, before: None }
+        Self {
+            record,
+            weight: 0,
+            standing: Standing::Fresh,
+            spare: None,
+            before: None,
+            leaves_upstream: false,
+        }
     }
 
     /// A session from the store.
     pub(super) fn revive(record: Arc<Record>) -> Self {
         let weight = record.messages.iter().map(|message| message.weight()).sum();
         let standing = Standing::FromStore;
-        Self { record, weight, standing, spare: None, before: None }
+        Self { record, weight, standing, spare: None, before: None, leaves_upstream: false }
     }
 
     pub(super) fn record(&self) -> &Arc<Record> {
@@ -376,16 +385,22 @@ impl Conversation {
         }
     }
 
-    /// Sends the session's further turns to another model, which will be given the transcript;
-    /// gives the upstream session that is left.
-    pub(super) fn move_to(&mut self, to: ModelName) -> Option<UpstreamBinding> {
-        let record = self.change();
-        let before = record.moved.take().map(|moved| moved.from);
-        let asked = before.or_else(|| record.asked.take());
-        let from = asked.unwrap_or_else(|| record.model.clone());
-        record.model = to.clone();
-        record.moved = (from != to).then_some(Moved { from, to });
-        record.upstream.take()
+    /// Sends the session's further turns to another model, which will be given the transcript.
+    /// The upstream session is left, by a turn that runs in it once it has ended.
+    pub(super) fn move_to(&mut self, to: ModelName) {
+        if let Some(before) = &mut self.before {
+            redirect(Arc::make_mut(&mut before.record), to.clone());
+        }
+        redirect(self.change(), to);
+        self.leaves_upstream = true;
+    }
+
+    /// The upstream session that was left by a move, if no turn runs in it.
+    pub(super) fn leave_upstream(&mut self) -> Option<UpstreamBinding> {
+        if self.before.is_some() || !std::mem::take(&mut self.leaves_upstream) {
+            return None;
+        }
+        self.record.upstream.is_some().then(|| self.change().upstream.take()).flatten()
     }
 
     /// Whether nothing was ever said here, and nothing is kept for a next attempt.
@@ -451,6 +466,14 @@ impl Conversation {
         self.change().messages = messages.iter().cloned().map(Arc::new).collect();
         self.trim(room);
     }
+}
+
+fn redirect(record: &mut Record, to: ModelName) {
+    let before = record.moved.take().map(|moved| moved.from);
+    let asked = before.or_else(|| record.asked.take());
+    let from = asked.unwrap_or_else(|| record.model.clone());
+    record.model = to.clone();
+    record.moved = (from != to).then_some(Moved { from, to });
 }
 
 fn found(standing: Standing) -> Origin {

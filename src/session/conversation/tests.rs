@@ -355,8 +355,8 @@ fn a_client_that_drops_unanswered_calls_from_its_transcript_goes_on_here() {
 fn a_moved_session_gives_its_transcript_to_the_next_model() {
     let mut held = conversation();
     let first = turn(&mut held, &[user("hi")], "Hello!", 1);
-    let left = held.move_to("core".parse().unwrap()).unwrap();
-    assert_eq!(left.id, first.upstream);
+    held.move_to("core".parse().unwrap());
+    assert_eq!(held.leave_upstream().unwrap().id, first.upstream);
     let moved = held.record().moved.clone().unwrap();
     assert_eq!((moved.from, moved.to), (model(), "core".parse().unwrap()));
     let next = prepare(&mut held, &[user("and?")], 2);
