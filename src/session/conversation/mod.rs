@@ -244,6 +244,11 @@ impl Conversation {
         }
         let new = incoming.split_off(from);
         let waits = self.record.upstream.as_ref().and_then(|bound| bound.pending.as_ref());
+        if waits.is_none()
+            && let Some(kept) = hand_over::resent_after(&self.record.messages, &new)
+        {
+            return self.redo(kept, new);
+        }
         let settled = match waits {
             Some(pending) => Some(hand_over::settle(pending, new.clone())?),
             None => {
@@ -256,6 +261,7 @@ impl Conversation {
         if let Some(settled) = &settled
             && !settled.goes_on()
         {
+            hand_over::check_room(&settled.pending, arrival.room.bytes)?;
             return Ok(self.collect(origin, settled.pending.clone(), arrival.now));
         }
         let Some(upstream) = self.warm_upstream(arrival) else {
@@ -278,6 +284,16 @@ impl Conversation {
             unsettled: None,
             left_behind: None,
         })
+    }
+
+    /// Answers results anew whose answer came to no end; the upstream session has taken them.
+    fn redo(&mut self, kept: usize, new: Vec<Message>) -> Result<Prepared, Failure> {
+        hand_over::check(self.record.messages.get(kept - 1).map(AsRef::as_ref), &new)?;
+        let unended: usize = self.record.messages[kept..].iter().map(|it| it.weight()).sum();
+        self.weight -= unended;
+        self.change().messages.truncate(kept);
+        self.standing = Standing::InUse;
+        Ok(self.open_upstream(Origin::Rehydrated, new, None))
     }
 
     /// Keeps results of a hand-over until the others come too.
