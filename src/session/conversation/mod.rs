@@ -201,6 +201,15 @@ impl Conversation {
         }
     }
 
+    /// Whether a turn goes on in an upstream session that may wait for results without our
+    /// knowledge: its last answer was cut, and it may have handed over since.
+    pub(super) fn is_doubtful(&self, turn: &Prepared) -> bool {
+        let is_warm = self.record.upstream.as_ref().is_some_and(|bound| bound.id == turn.upstream);
+        let last = self.record.messages.last();
+        let is_cut = last.is_some_and(|last| last.status != Status::Completed);
+        is_warm && is_cut && turn.pending.is_none()
+    }
+
     /// What a turn has that changes nothing and asks nobody.
     pub(super) fn nothing_new(&self) -> Prepared {
         Prepared {
