@@ -207,9 +207,14 @@ impl Running {
             || self.hedge.as_ref().is_some_and(|hedge| hedge.serial == serial)
     }
 
-    /// Gives up a hedge whose pump is gone; says whether it was that one.
-    pub(super) fn lost_hedge(&mut self, serial: u64) -> bool {
-        self.hedge.take_if(|hedge| hedge.serial == serial).is_some()
+    /// Goes on with the other attempt where there are two and the pump of one is gone; says
+    /// whether there is another.
+    pub(super) fn goes_on_without(&mut self, serial: u64) -> bool {
+        let Some(hedge) = self.hedge.take() else { return false };
+        if hedge.serial != serial {
+            self.attempt = hedge;
+        }
+        true
     }
 
     /// Decides between an attempt and its hedge by what came of one of them; says whether that
@@ -217,7 +222,8 @@ impl Running {
     fn decide(&mut self, pumped: &Pumped) -> bool {
         let Some(hedge) = self.hedge.take() else { return true };
         let is_of_hedge = hedge.serial == pumped.serial;
-        let has_failed = matches!(pumped.outcome, Some(Err(_))) && pumped.events.is_empty();
+        let has_failed = matches!(pumped.outcome, Some(Err(_)))
+            && !pumped.events.iter().any(TurnEvent::is_visible);
         // The one that failed is left, the one that brought something stays.
         if is_of_hedge != has_failed {
             let mut left = std::mem::replace(&mut self.attempt, hedge);

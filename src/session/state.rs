@@ -302,7 +302,7 @@ impl State {
 
     pub(super) fn pump_gone(&mut self, serial: u64) {
         let running = self.running.as_mut().filter(|running| running.owns(serial));
-        if running.is_some_and(|running| !running.lost_hedge(serial)) {
+        if running.is_some_and(|running| !running.goes_on_without(serial)) {
             tracing::error!(session = %self.key().id, "a backend panicked in a turn");
             self.finish(Ending::Done(Err(Failure::internal())));
             self.over();
