@@ -260,7 +260,14 @@ impl State {
             Some((route, moved.to.clone()))
         });
         let (route, model) = there.unwrap_or_else(|| (Arc::clone(&call.route), call.model.clone()));
-        let candidates = self.env.routes.candidates(&route, Some(&record.model));
+        let mut candidates = self.env.routes.candidates(&route, Some(&record.model));
+        // Whoever handed calls over is who waits for their results.
+        let waits = record.upstream.as_ref().filter(|bound| bound.pending.is_some());
+        if let Some(bound) = waits
+            && let Some(at) = candidates.iter().position(|it| it.model.name == bound.model)
+        {
+            candidates[..=at].rotate_right(1);
+        }
         let model = match candidates.first() {
             Some(first) if !Arc::ptr_eq(first, &route) => first.model.name.clone(),
             _ => model,
