@@ -20,6 +20,7 @@ mod fallbacks;
 mod files;
 mod gate;
 mod golden;
+mod hand_over;
 mod keep_alive;
 mod leaving;
 mod logs;
