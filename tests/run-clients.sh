@@ -176,7 +176,8 @@ curl --silent --fail --output /dev/null --retry "$start_seconds" --retry-delay 1
 step "probes" probes
 step "errors over curl" errors
 step "NDJSON stream over curl" ndjson_stream
-step "emulator, boto3" python_suites "$clients"/emulator_*boto3.py "$clients/control_plane_boto3.py"
+step "emulator, boto3" python_suites "$clients"/emulator_*boto3.py \
+    "$clients/control_plane_boto3.py" "$clients/agentcore_boto3.py"
 step "broker, OpenAI SDK for Python, LangChain, Vapi" python_suites "$clients"
 step "broker, OpenAI SDK for Node" node_suite openai_sdk.test.mjs
 step "broker, Vercel AI SDK" node_suite vercel_ai_sdk.test.mjs

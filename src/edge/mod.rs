@@ -29,6 +29,7 @@ use crate::wire::{Defaults, WireFormat, ndjson, openai_chat};
 
 pub mod listener;
 
+mod embeddings;
 mod files;
 mod follow;
 mod models;
@@ -204,6 +205,7 @@ impl Edge {
             Target::Chat { streams } => self.turn(&incoming, body, self.chat(streams)).await,
             Target::ResumeChat => self.resume(&incoming, CHAT),
             Target::AgentStream => self.turn(&incoming, body, self.agent_stream()).await,
+            Target::Embeddings => self.embeddings(&incoming, body).await,
             Target::Models => or_failure(self.models(&incoming)),
             Target::Model => or_failure(self.model(&incoming)),
             Target::Sessions => or_refused(self.sessions(&incoming)).await,

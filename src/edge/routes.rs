@@ -16,6 +16,8 @@ pub(super) enum Target {
     ResumeChat,
     /// A turn, as NDJSON.
     AgentStream,
+    /// Vectors of texts.
+    Embeddings,
     /// The models there are.
     Models,
     /// One model.
@@ -92,6 +94,11 @@ pub(super) const ROUTES: &[Route] = &[
         name: "/api/agent/stream",
         paths: &["/api/agent/stream"],
         methods: &[(Method::POST, Target::AgentStream)],
+    },
+    Route {
+        name: "/v1/embeddings",
+        paths: &["/v1/embeddings", "/embeddings"],
+        methods: &[(Method::POST, Target::Embeddings)],
     },
     Route {
         name: "/v1/models",

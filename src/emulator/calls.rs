@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::sessions::{Seat, SessionKey};
 
@@ -86,8 +87,11 @@ struct Call {
     session: String,
     agent: String,
     alias: String,
+    operation: Option<&'static str>,
     #[serde(flatten)]
     asked: Asked,
+    /// The request body, unless it is too large.
+    body: Option<Box<RawValue>>,
     /// The HTTP status, once there is one.
     status: Option<u16>,
     started_ms: u64,
@@ -140,7 +144,9 @@ impl Calls {
             session: key.session.clone(),
             agent: key.agent.clone(),
             alias: key.alias.clone(),
+            operation: None,
             asked: Asked::default(),
+            body: None,
             status: None,
             started_ms: unix_ms(),
             ended_ms: None,
@@ -204,6 +210,13 @@ pub(super) struct OpenCall {
 }
 
 impl OpenCall {
+    /// Takes down for which operation the call is, and its body as it is to be shown.
+    pub(super) fn sends(&self, operation: &'static str, body: Option<Box<RawValue>>) {
+        if let Some(call) = self.calls.lock().call(self.id) {
+            (call.operation, call.body) = (Some(operation), body);
+        }
+    }
+
     /// Takes down what the call asks.
     pub(super) fn asks(&self, asked: Asked) {
         if let Some(call) = self.calls.lock().call(self.id) {

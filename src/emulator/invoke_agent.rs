@@ -1,4 +1,5 @@
-//! `InvokeAgent`: one turn of a conversation with an agent.
+//! `InvokeAgent` and `InvokeInlineAgent`: one turn of a conversation with an agent. Both answer in
+//! the same events.
 
 use std::time::Duration;
 
@@ -10,13 +11,15 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::calls::{Asked, Ending, OpenCall};
-use super::converse::converse;
+use super::converse::Turn;
 use super::faults::Fault;
+use super::inline_agent;
+use super::recorded::recorded;
 use super::refusal::Refusal;
 use super::request::{Ask, check_key};
 use super::routes::{Reply, request_id};
 use super::script::{AnswerBody, Plan, script};
-use super::sessions::{Session, SessionKey};
+use super::sessions::SessionKey;
 use super::{Emulated, REQUEST_ID};
 
 /// The largest request body: the longest input text and room for its JSON.
@@ -24,7 +27,7 @@ const MAX_BODY: usize = 32 << 20;
 /// How long a request body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the ids of agents that do not exist begin with.
-pub(super) const MISSING_AGENT: &str = "MISSING";
+pub(super) const MISSING_AGENTS: &[&str] = &["MISSING", "NOSUCH"];
 /// The access key of somebody who may do nothing.
 pub(super) const DENIED_ACCESS_KEY: &str = "Credential=AKIADENIED/";
 
@@ -71,9 +74,15 @@ async fn accept(
     let (head, body) = request.into_parts();
     authorise(&head.headers)?;
     check_key(key)?;
-    let ask = Ask::parse(&read(body).await?)?;
+    let body = read(body).await?;
+    let operation = if key.is_inline() { "InvokeInlineAgent" } else { "InvokeAgent" };
+    call.sends(operation, recorded(&body));
+    let (ask, tools) = match key.is_inline() {
+        true => inline_agent::parse(&body).map(|(ask, tools)| (ask, Some(tools)))?,
+        false => (Ask::parse(&body)?, None),
+    };
     call.asks(noted(&ask));
-    if key.agent.starts_with(MISSING_AGENT) {
+    if MISSING_AGENTS.iter().any(|begin| key.agent.starts_with(begin)) {
         return Err(Refusal::not_found(&key.agent));
     }
     // A setting that cannot be read is told before the session takes the call in.
@@ -81,13 +90,17 @@ async fn accept(
         .behaviour
         .for_call(ask.prompt_attributes().into_iter().chain(ask.session_attributes()))?;
     let seat = emulated.sessions.enter(key.clone()).await.ok_or_else(Refusal::conflict)?;
-    let converse = |session: &mut Session| converse(emulated, key, &ask, session);
-    let plan = seat.with(converse).ok_or_else(Refusal::conflict)??;
+    let turn = Turn { emulated, key, ask: &ask, tools: tools.as_ref() };
+    let plan = seat.with(|session| turn.plan(session)).ok_or_else(Refusal::conflict)??;
     call.hold(seat);
     Ok(plan)
 }
 
-fn authorise(headers: &HeaderMap) -> Result<(), Refusal> {
+/// Checks that somebody signed who may do something; no signature is checked.
+///
+/// # Errors
+/// When nobody did, or somebody who may do nothing.
+pub(super) fn authorise(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(authorization) = headers.get(AUTHORIZATION) else { return Err(Refusal::unsigned()) };
     let is_denied = authorization.to_str().is_ok_and(|text| text.contains(DENIED_ACCESS_KEY));
     if is_denied { Err(Refusal::denied()) } else { Ok(()) }

@@ -144,6 +144,64 @@ pub(super) fn script(plan: Plan) -> Script {
     }
 }
 
+/// Lays down frames that are ready, at this pace. Faults that break an answer do so after as
+/// many frames as they say; `exception` makes the frame of an exception by its name.
+pub(super) fn frames(
+    frames: Vec<Bytes>,
+    pace: Pace,
+    fault: Option<&Fault>,
+    exception: impl Fn(&str) -> Bytes,
+) -> Script {
+    let thinking = match fault {
+        Some(Fault::Thinking(length)) => *length,
+        _ => Duration::ZERO,
+    };
+    let mut steps: Vec<_> = (0..)
+        .zip(frames)
+        .map(|(place, frame)| Step {
+            after: if place == 0 { pace.first + thinking } else { pace.between },
+            act: Act::Send(frame),
+            is_answer: true,
+        })
+        .collect();
+    let end = match fault {
+        Some(Fault::SilentBody) => {
+            return Box::new(std::iter::once(Step::now(Act::Silence)));
+        }
+        Some(Fault::Break { after, with }) => {
+            let whole = match after {
+                Point::Start => 0,
+                Point::Chunks(whole) => *whole,
+            };
+            let next = steps.get(whole).map(|step| match &step.act {
+                Act::Send(frame) => frame.clone(),
+                _ => Bytes::new(),
+            });
+            steps.truncate(whole);
+            let next = next.unwrap_or_else(|| Bytes::from_static(b"never finished"));
+            let act = match with {
+                Break::Silence => Act::Silence,
+                Break::Cut => Act::Sever(next),
+                Break::End => Act::End(Ending::Fault),
+                Break::Garbage | Break::ErrorFrame => Act::Send(frames::corrupted(&next)),
+                Break::Exception(name) => Act::Send(exception(name)),
+            };
+            steps.push(Step { after: pace.between, ..Step::now(act) });
+            Ending::Fault
+        }
+        Some(Fault::Empty) => {
+            steps.clear();
+            Ending::Ok
+        }
+        _ => Ending::Ok,
+    };
+    let script = steps.into_iter().chain([Step::now(Act::End(end))]);
+    match fault {
+        Some(Fault::Slow) => Box::new(script.map(Step::dripping)),
+        _ => Box::new(script),
+    }
+}
+
 fn ending(fails: Option<String>) -> impl Iterator<Item = Step> + Send {
     let exception = fails.map(|name| frames::exception(&name, "emulated exception"));
     let ending = if exception.is_some() { Ending::Fault } else { Ending::Ok };
@@ -217,6 +275,7 @@ fn broken(with: Break, after: Duration) -> impl Iterator<Item = Step> + Send {
     let last = match with {
         Break::Silence => Act::Silence,
         Break::Cut => Act::Sever(unfinished()),
+        Break::End => Act::End(Ending::Fault),
         Break::Garbage => Act::Send(frames::corrupted(&unfinished())),
         Break::ErrorFrame => {
             Act::Send(frames::unmodelled_error("InternalFailure", "emulated error frame"))

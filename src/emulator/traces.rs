@@ -97,18 +97,21 @@ impl Tracer {
         let SessionKey { agent, alias, session } = &self.key;
         let version = if alias == "TSTALIASID" { "DRAFT" } else { "1" };
         let mut part = json!({
-            "agentId": agent,
-            "agentAliasId": alias,
-            "agentVersion": version,
             "sessionId": session,
-            "callerChain": [{"agentAliasArn": self.alias_arn()}],
             "eventTime": OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
             "trace": trace,
         });
+        // An agent that came with the call has no ids.
+        if !self.key.is_inline() {
+            let of_collaborator = collaborator.map(|name| (agent_id(name), COLLABORATOR_ALIAS));
+            let (agent, alias) = of_collaborator.unwrap_or_else(|| (agent.clone(), alias));
+            part["agentId"] = agent.into();
+            part["agentAliasId"] = alias.into();
+            part["agentVersion"] = version.into();
+            part["callerChain"] = json!([{"agentAliasArn": self.alias_arn()}]);
+        }
         if let Some(name) = collaborator {
             part["collaboratorName"] = name.into();
-            part["agentId"] = agent_id(name).into();
-            part["agentAliasId"] = COLLABORATOR_ALIAS.into();
         }
         Record { frame: frames::event("trace", part.to_string()), spent }
     }

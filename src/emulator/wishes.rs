@@ -193,6 +193,14 @@ mod tests {
     }
 
     #[test]
+    fn every_phrase_is_documented() {
+        let page = include_str!("../../docs/emulator.md");
+        for (word, _) in PHRASES {
+            assert!(page.contains(&format!("| `{word}: ")), "{word}");
+        }
+    }
+
+    #[test]
     fn other_messages_hold_no_phrases() {
         for message in ["hello", "call me Ann", "calls: a", "what do you say: yes or no?", ""] {
             assert_eq!(stages(message), None, "{message}");

@@ -327,7 +327,7 @@ impl Running {
         if is_kept {
             // One that was cut before a sign of an answer may never have got there.
             let took_in = is_visible || !is_cut;
-            let forgets = is_cut && attempt.route.backend.forgets_when_cut();
+            let forgets = was_dropped(&end) && attempt.route.backend.forgets_when_cut();
             let binding = if took_in && !forgets { attempt.binding(&fold) } else { None };
             held.commit(Committed {
                 said,
@@ -370,6 +370,19 @@ impl Running {
         writer.append([end]);
         env.turns.ended(writer.log());
         is_kept || is_changed
+    }
+}
+
+/// Whether a turn that ended so may have left its upstream in the middle of the answer.
+fn was_dropped(end: &TurnEvent) -> bool {
+    match end {
+        TurnEvent::Finished(reason) => {
+            matches!(reason, FinishReason::Interrupted | FinishReason::Length)
+        }
+        TurnEvent::Failed(failure) => {
+            matches!(failure.kind, FailureKind::UpstreamTimeout | FailureKind::Draining)
+        }
+        _ => false,
     }
 }
 

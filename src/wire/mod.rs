@@ -18,6 +18,7 @@ mod extension;
 mod json_text;
 pub mod ndjson;
 pub mod openai_chat;
+pub mod openai_embeddings;
 pub mod openai_error;
 #[cfg(test)]
 mod tests;

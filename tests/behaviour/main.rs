@@ -7,7 +7,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod agent_state;
 mod agent_stream;
+mod agentcore;
 mod ask;
 mod bad_input;
 mod broker;
@@ -21,6 +23,7 @@ mod files;
 mod gate;
 mod golden;
 mod hand_over;
+mod inline_agents;
 mod keep_alive;
 mod leaving;
 mod logs;
@@ -28,6 +31,7 @@ mod moving;
 mod names;
 mod recorded;
 mod resuming;
+mod return_of_control;
 mod sessions;
 mod transcripts;
 mod turns;
