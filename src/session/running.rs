@@ -144,7 +144,10 @@ impl Running {
         if self.is_visible {
             return false;
         }
-        if failure.kind == FailureKind::UpstreamRejected && std::mem::take(&mut self.is_doubtful) {
+        if failure.kind == FailureKind::UpstreamRejected
+            && !failure.may_have_run
+            && std::mem::take(&mut self.is_doubtful)
+        {
             let (route, model) = (Arc::clone(&self.attempt.route), self.attempt.model.clone());
             tracing::info!(parent: &self.span, "the turn is told in a new upstream session");
             self.attempt = self.anew(again, held, route, model);
@@ -311,7 +314,8 @@ impl Running {
         held: &mut Conversation,
         ending: Ending,
     ) -> bool {
-        let Self { writer, call, mut fold, attempt, said, collects, left_behind, span, .. } = *self;
+        let Self { writer, call, mut fold, attempt, said, collects, is_doubtful, .. } = *self;
+        let Self { left_behind, span, .. } = *self;
         attempt.stop();
         let is_visible = self.is_visible;
         let (end, spoken) = end_event(env, ending);
@@ -350,7 +354,8 @@ impl Running {
         } else if !attempt.asks {
             held.take_back(false);
         } else if let TurnEvent::Failed(failure) = &end {
-            let is_unsure = attempt.may_have_begun(failure);
+            let waits = is_doubtful && failure.kind == FailureKind::UpstreamRejected;
+            let is_unsure = waits || attempt.may_have_begun(failure);
             held.take_back(is_unsure);
             is_changed |= is_unsure && held.record().turns > 0;
             if failure.kind == FailureKind::UpstreamThrottled
