@@ -47,6 +47,8 @@ pub enum FailureKind {
     UpstreamThrottled,
     /// The upstream says that the prompt is not acceptable.
     UpstreamRejected,
+    /// The transcript is longer than the model can read.
+    ContextLengthExceeded,
     /// The upstream refused our credentials or our grants.
     UpstreamDenied,
     /// The upstream broke its protocol, or its stream ended without its proper end.
@@ -97,6 +99,7 @@ impl FailureKind {
         Self::QueueFull,
         Self::UpstreamThrottled,
         Self::UpstreamRejected,
+        Self::ContextLengthExceeded,
         Self::UpstreamDenied,
         Self::UpstreamProtocol,
         Self::UpstreamDependency,
@@ -129,6 +132,7 @@ impl FailureKind {
             Self::QueueFull => "queue_full",
             Self::UpstreamThrottled => "upstream_throttled",
             Self::UpstreamRejected => "upstream_rejected",
+            Self::ContextLengthExceeded => "context_length_exceeded",
             Self::UpstreamDenied => "upstream_denied",
             Self::UpstreamProtocol => "upstream_protocol",
             Self::UpstreamDependency => "upstream_dependency",
@@ -144,7 +148,10 @@ impl FailureKind {
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
-            Self::BadRequest | Self::UnsupportedParameter | Self::UpstreamRejected => 400,
+            Self::BadRequest
+            | Self::UnsupportedParameter
+            | Self::UpstreamRejected
+            | Self::ContextLengthExceeded => 400,
             Self::InvalidApiKey => 401,
             Self::ModelNotAllowed => 403,
             Self::NotFound
@@ -181,7 +188,8 @@ impl FailureKind {
             | Self::TurnNotFound
             | Self::FileNotFound
             | Self::MethodNotAllowed
-            | Self::UpstreamRejected => "invalid_request_error",
+            | Self::UpstreamRejected
+            | Self::ContextLengthExceeded => "invalid_request_error",
             Self::ModelNotAllowed => "permission_error",
             Self::SessionBusy => "conflict_error",
             Self::RateLimited | Self::QueueFull | Self::UpstreamThrottled => "rate_limit_error",
@@ -215,7 +223,8 @@ impl FailureKind {
             | Self::SessionBusy
             | Self::RateLimited
             | Self::QueueFull
-            | Self::UpstreamRejected => Fault::Client,
+            | Self::UpstreamRejected
+            | Self::ContextLengthExceeded => Fault::Client,
             Self::UpstreamThrottled
             | Self::UpstreamDenied
             | Self::UpstreamProtocol
@@ -256,6 +265,7 @@ impl FailureKind {
             | Self::MethodNotAllowed
             | Self::SessionBusy
             | Self::UpstreamRejected
+            | Self::ContextLengthExceeded
             | Self::UpstreamDenied
             | Self::UpstreamProtocol
             | Self::UpstreamDependency

@@ -27,6 +27,7 @@ mod inline_agents;
 mod keep_alive;
 mod leaving;
 mod logs;
+mod models;
 mod moving;
 mod names;
 mod recorded;

@@ -91,7 +91,7 @@ fn check(model: &Model) -> Vec<Mistake> {
     if let Err(message) = check_knowledge_bases(&model.agents.knowledge_bases, "description") {
         wrong("knowledge_bases", format!("knowledge_bases{message}"));
     }
-    if inline.guardrail_version.is_some() && inline.guardrail_id.is_none() {
+    if model.guardrail.version.is_some() && model.guardrail.id.is_none() {
         wrong("guardrail_version", "there is no guardrail_id that it is a version of".to_owned());
     }
     if model.agents.memory_id.is_some() {
@@ -136,10 +136,10 @@ impl BedrockInlineAgent {
 }
 
 fn guardrail(model: &Model) -> Option<GuardrailConfigurationWithArn> {
-    let version = model.inline.guardrail_version.as_deref().unwrap_or(DRAFT);
+    let version = model.guardrail.version.as_deref().unwrap_or(DRAFT);
     // Both of its members are there.
     GuardrailConfigurationWithArn::builder()
-        .guardrail_identifier(model.inline.guardrail_id.as_ref()?)
+        .guardrail_identifier(model.guardrail.id.as_ref()?)
         .guardrail_version(version)
         .build()
         .ok()

@@ -35,7 +35,7 @@ fn wrong_groups_bases_and_guardrails_are_mistakes_with_their_place() {
     let mut model = model();
     model.inline.action_groups = vec![json!({ "actionGroupName": "client_tools" })];
     model.agents.knowledge_bases = vec![json!({ "knowledgeBaseId": "KB1" })];
-    model.inline.guardrail_version = Some("1".to_owned());
+    model.guardrail.version = Some("1".to_owned());
     model.agents.memory_id = Some("{user}".to_owned());
     let mistakes = check(&model);
     let settings: Vec<_> = mistakes.iter().map(|mistake| mistake.setting).collect();
@@ -82,7 +82,7 @@ fn deep_tool() -> Tool {
 #[tokio::test]
 async fn an_agent_is_made_of_settings_system_messages_and_tools() {
     let mut model = model();
-    model.inline.guardrail_id = Some("gr1".to_owned());
+    model.guardrail.id = Some("gr1".to_owned());
     model.inline.action_groups = vec![json!({ "actionGroupName": "Code",
         "parentActionGroupSignature": "AMAZON.CodeInterpreter" })];
     let base = json!({ "knowledgeBaseId": "KB12345678", "description": "Fees." });
