@@ -300,7 +300,11 @@ impl Running {
             // One that was cut before a sign of an answer may never have got there.
             let took_in = is_visible || !is_cut;
             let forgets = was_dropped(&end) && attempt.route.backend.forgets_when_cut();
-            let binding = if took_in && !forgets { attempt.binding(fold.pending()) } else { None };
+            let pending = fold.pending();
+            // Nobody knows whether an upstream that failed after it had handed over still waits.
+            let may_wait = pending.is_none() && fold.has_handed_over();
+            let is_known = took_in && !forgets && !may_wait;
+            let binding = if is_known { attempt.binding(pending) } else { None };
             held.commit(Committed {
                 said,
                 answer: answer(fold, spoken),

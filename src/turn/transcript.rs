@@ -333,6 +333,12 @@ impl Fold {
         Some(Pending { invocation_id: handed.invocation_id.clone(), calls: calls.collect() })
     }
 
+    /// Whether control was handed over, however the turn ended.
+    #[must_use]
+    pub fn has_handed_over(&self) -> bool {
+        self.handed.is_some()
+    }
+
     /// The assistant's message; one that was never ended counts as interrupted.
     #[must_use]
     pub fn into_message(self) -> Message {
