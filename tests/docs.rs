@@ -16,6 +16,8 @@ use outcrop::wire::openai_chat;
 const PAGES: &[&str] = &[
     "README.md",
     "CHANGELOG.md",
+    "docs/agentcore.md",
+    "docs/agents.md",
     "docs/configuration.md",
     "docs/dependencies.md",
     "docs/emulator.md",
@@ -235,7 +237,7 @@ fn setting(span: &str) -> Option<(&str, &str)> {
 fn every_setting_that_is_named_is_documented() {
     let configuration = read("docs/configuration.md");
     let crate_docs = read("src/lib.rs");
-    let pages = [read("README.md"), read("docs/operations.md"), crate_docs];
+    let pages = [read("README.md"), read("docs/operations.md"), read("docs/agents.md"), crate_docs];
     let settings: Vec<_> = pages.iter().flat_map(|page| spans(page)).filter_map(setting).collect();
     assert!(settings.len() >= 30, "only {} settings found", settings.len());
     for (table, key) in settings {

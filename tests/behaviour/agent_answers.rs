@@ -137,3 +137,14 @@ async fn files_of_an_answer_come_with_its_text_on_every_wire() {
     let last = lines(&broker, &body).await.pop().unwrap();
     assert_eq!(last["files"].as_array().map(Vec::len), Some(2), "{last}");
 }
+
+#[tokio::test]
+async fn an_agent_that_is_not_to_stream_says_it_in_one_piece() {
+    let broker = Broker::with(Setup { model: "stream = false", ..Setup::default() }).await;
+    let answer = broker.ask("count to 9").answer().await;
+    answer.expect_ok();
+    assert_eq!(answer.text.trim_end(), "1 2 3 4 5 6 7 8 9");
+    let pieces = answer.frames.iter().filter(|frame| !frame.text().is_empty());
+    assert_eq!(pieces.count(), 1);
+    assert_eq!(broker.calls().await[0]["stream"], false);
+}

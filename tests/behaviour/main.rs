@@ -12,6 +12,7 @@ mod agent_exceptions;
 mod agent_state;
 mod agent_stream;
 mod agentcore;
+mod agentcore_requests;
 mod ask;
 mod bad_agent_input;
 mod bad_input;
