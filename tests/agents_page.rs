@@ -10,8 +10,9 @@ use std::fmt::Debug;
 use std::fs;
 use std::path::Path;
 
-use aws_sdk_bedrockagentcore::operation::stop_runtime_session::{self, StopRuntimeSessionInput};
-use aws_sdk_bedrockagentcore::operation::{invoke_agent_runtime, invoke_harness};
+use aws_sdk_bedrockagentcore::operation::invoke_agent_runtime::builders as runtime;
+use aws_sdk_bedrockagentcore::operation::invoke_harness::builders as harness;
+use aws_sdk_bedrockagentcore::operation::stop_runtime_session::builders as stop;
 use aws_sdk_bedrockagentruntime::operation::invoke_agent::builders as agent;
 use aws_sdk_bedrockagentruntime::operation::invoke_inline_agent::builders as inline;
 use aws_sdk_bedrockagentruntime::types::builders as shapes;
@@ -108,75 +109,77 @@ fn bare(name: &str) -> String {
     name.replace('_', "").to_lowercase()
 }
 
-/// Which rows a type's members must stand in.
-fn expected() -> Vec<(&'static str, Vec<String>)> {
-    let types: [(&str, &dyn Debug); 49] = [
-        ("InvokeAgent", &agent::InvokeAgentInputBuilder::default()),
-        ("InvokeAgent", &shapes::StreamingConfigurationsBuilder::default()),
-        ("InvokeAgent", &shapes::PromptCreationConfigurationsBuilder::default()),
-        ("InvokeAgent", &shapes::BedrockModelConfigurationsBuilder::default()),
-        ("InvokeAgent", &shapes::PerformanceConfigurationBuilder::default()),
-        ("sessionState", &shapes::SessionStateBuilder::default()),
-        ("sessionState", &shapes::InputFileBuilder::default()),
-        ("sessionState", &shapes::FileSourceBuilder::default()),
-        ("sessionState", &shapes::ByteContentFileBuilder::default()),
-        ("sessionState", &shapes::S3ObjectFileBuilder::default()),
-        ("sessionState", &shapes::KnowledgeBaseConfigurationBuilder::default()),
-        ("sessionState", &shapes::ConversationHistoryBuilder::default()),
-        ("result", &shapes::ApiResultBuilder::default()),
-        ("result", &shapes::FunctionResultBuilder::default()),
-        ("result", &shapes::ContentBodyBuilder::default()),
-        ("answer", &agent::InvokeAgentOutputBuilder::default()),
-        ("chunk", &shapes::PayloadPartBuilder::default()),
-        ("chunk", &shapes::AttributionBuilder::default()),
-        ("chunk", &shapes::CitationBuilder::default()),
-        ("chunk", &shapes::GeneratedResponsePartBuilder::default()),
-        ("chunk", &shapes::TextResponsePartBuilder::default()),
-        ("chunk", &shapes::SpanBuilder::default()),
-        ("chunk", &shapes::RetrievedReferenceBuilder::default()),
-        ("chunk", &shapes::RetrievalResultContentBuilder::default()),
-        ("chunk", &shapes::RetrievalResultLocationBuilder::default()),
-        ("returnControl", &shapes::ReturnControlPayloadBuilder::default()),
-        ("returnControl", &shapes::ApiInvocationInputBuilder::default()),
-        ("returnControl", &shapes::FunctionInvocationInputBuilder::default()),
-        ("returnControl", &shapes::FunctionParameterBuilder::default()),
-        ("returnControl", &shapes::ApiParameterBuilder::default()),
-        ("returnControl", &shapes::ApiRequestBodyBuilder::default()),
-        ("files", &shapes::FilePartBuilder::default()),
-        ("files", &shapes::OutputFileBuilder::default()),
-        ("trace", &shapes::TracePartBuilder::default()),
-        ("trace", &shapes::GuardrailAssessmentBuilder::default()),
-        ("trace", &shapes::MetadataBuilder::default()),
-        ("InvokeInlineAgent", &inline::InvokeInlineAgentInputBuilder::default()),
-        ("InvokeInlineAgent", &inline::InvokeInlineAgentOutputBuilder::default()),
-        ("InvokeInlineAgent", &shapes::InlineSessionStateBuilder::default()),
-        ("InvokeInlineAgent", &shapes::AgentActionGroupBuilder::default()),
-        ("InvokeInlineAgent", &shapes::FunctionDefinitionBuilder::default()),
-        ("InvokeInlineAgent", &shapes::KnowledgeBaseBuilder::default()),
-        ("InvokeInlineAgent", &shapes::GuardrailConfigurationWithArnBuilder::default()),
-        (
-            "InvokeAgentRuntime",
-            &invoke_agent_runtime::builders::InvokeAgentRuntimeInputBuilder::default(),
-        ),
-        (
-            "InvokeAgentRuntime",
-            &invoke_agent_runtime::builders::InvokeAgentRuntimeOutputBuilder::default(),
-        ),
-        ("InvokeHarness", &invoke_harness::builders::InvokeHarnessInputBuilder::default()),
-        ("InvokeHarness", &invoke_harness::builders::InvokeHarnessOutputBuilder::default()),
-        ("StopRuntimeSession", &StopRuntimeSessionInput::builder()),
-        (
-            "StopRuntimeSession",
-            &stop_runtime_session::builders::StopRuntimeSessionOutputBuilder::default(),
-        ),
-    ];
-    types.iter().map(|(of, shape)| (*of, members(*shape))).collect()
+/// A type of the SDK, and which rows its members must stand in.
+type Shape = (&'static str, Box<dyn Debug>);
+
+fn of<T: Debug + Default + 'static>(of: &'static str) -> Shape {
+    (of, Box::new(T::default()))
+}
+
+fn shapes_of_agents() -> Vec<Shape> {
+    vec![
+        of::<agent::InvokeAgentInputBuilder>("InvokeAgent"),
+        of::<shapes::StreamingConfigurationsBuilder>("InvokeAgent"),
+        of::<shapes::PromptCreationConfigurationsBuilder>("InvokeAgent"),
+        of::<shapes::BedrockModelConfigurationsBuilder>("InvokeAgent"),
+        of::<shapes::PerformanceConfigurationBuilder>("InvokeAgent"),
+        of::<shapes::SessionStateBuilder>("sessionState"),
+        of::<shapes::InputFileBuilder>("sessionState"),
+        of::<shapes::FileSourceBuilder>("sessionState"),
+        of::<shapes::ByteContentFileBuilder>("sessionState"),
+        of::<shapes::S3ObjectFileBuilder>("sessionState"),
+        of::<shapes::KnowledgeBaseConfigurationBuilder>("sessionState"),
+        of::<shapes::ConversationHistoryBuilder>("sessionState"),
+        of::<shapes::ApiResultBuilder>("result"),
+        of::<shapes::FunctionResultBuilder>("result"),
+        of::<shapes::ContentBodyBuilder>("result"),
+        of::<agent::InvokeAgentOutputBuilder>("answer"),
+        of::<shapes::PayloadPartBuilder>("chunk"),
+        of::<shapes::AttributionBuilder>("chunk"),
+        of::<shapes::CitationBuilder>("chunk"),
+        of::<shapes::GeneratedResponsePartBuilder>("chunk"),
+        of::<shapes::TextResponsePartBuilder>("chunk"),
+        of::<shapes::SpanBuilder>("chunk"),
+        of::<shapes::RetrievedReferenceBuilder>("chunk"),
+        of::<shapes::RetrievalResultContentBuilder>("chunk"),
+        of::<shapes::RetrievalResultLocationBuilder>("chunk"),
+        of::<shapes::ReturnControlPayloadBuilder>("returnControl"),
+        of::<shapes::ApiInvocationInputBuilder>("returnControl"),
+        of::<shapes::FunctionInvocationInputBuilder>("returnControl"),
+        of::<shapes::FunctionParameterBuilder>("returnControl"),
+        of::<shapes::ApiParameterBuilder>("returnControl"),
+        of::<shapes::ApiRequestBodyBuilder>("returnControl"),
+        of::<shapes::FilePartBuilder>("files"),
+        of::<shapes::OutputFileBuilder>("files"),
+        of::<shapes::TracePartBuilder>("trace"),
+        of::<shapes::GuardrailAssessmentBuilder>("trace"),
+        of::<shapes::MetadataBuilder>("trace"),
+        of::<inline::InvokeInlineAgentInputBuilder>("InvokeInlineAgent"),
+        of::<inline::InvokeInlineAgentOutputBuilder>("InvokeInlineAgent"),
+        of::<shapes::InlineSessionStateBuilder>("InvokeInlineAgent"),
+        of::<shapes::AgentActionGroupBuilder>("InvokeInlineAgent"),
+        of::<shapes::FunctionDefinitionBuilder>("InvokeInlineAgent"),
+        of::<shapes::KnowledgeBaseBuilder>("InvokeInlineAgent"),
+        of::<shapes::GuardrailConfigurationWithArnBuilder>("InvokeInlineAgent"),
+    ]
+}
+
+fn shapes_of_agentcore() -> Vec<Shape> {
+    vec![
+        of::<runtime::InvokeAgentRuntimeInputBuilder>("InvokeAgentRuntime"),
+        of::<runtime::InvokeAgentRuntimeOutputBuilder>("InvokeAgentRuntime"),
+        of::<harness::InvokeHarnessInputBuilder>("InvokeHarness"),
+        of::<harness::InvokeHarnessOutputBuilder>("InvokeHarness"),
+        of::<stop::StopRuntimeSessionInputBuilder>("StopRuntimeSession"),
+        of::<stop::StopRuntimeSessionOutputBuilder>("StopRuntimeSession"),
+    ]
 }
 
 #[test]
 fn every_member_of_the_operations_stands_in_the_table() {
     let rows = rows();
-    for (of, members) in expected() {
+    for (of, shape) in shapes_of_agents().into_iter().chain(shapes_of_agentcore()) {
+        let members = members(&shape);
         let named = rows.iter().filter(|row| row.of == of).flat_map(|row| spans(&row.members));
         let named: BTreeSet<_> = named.flat_map(|span| span.split('.')).map(bare).collect();
         assert!(!members.is_empty(), "{of} has no members");
