@@ -16,6 +16,8 @@ use outcrop::wire::openai_chat;
 const PAGES: &[&str] = &[
     "README.md",
     "CHANGELOG.md",
+    "docs/agentcore.md",
+    "docs/agents.md",
     "docs/configuration.md",
     "docs/dependencies.md",
     "docs/emulator.md",
@@ -235,7 +237,7 @@ fn setting(span: &str) -> Option<(&str, &str)> {
 fn every_setting_that_is_named_is_documented() {
     let configuration = read("docs/configuration.md");
     let crate_docs = read("src/lib.rs");
-    let pages = [read("README.md"), read("docs/operations.md"), crate_docs];
+    let pages = [read("README.md"), read("docs/operations.md"), read("docs/agents.md"), crate_docs];
     let settings: Vec<_> = pages.iter().flat_map(|page| spans(page)).filter_map(setting).collect();
     assert!(settings.len() >= 30, "only {} settings found", settings.len());
     for (table, key) in settings {
@@ -249,13 +251,14 @@ fn every_link_between_the_pages_leads_somewhere() {
     for page in PAGES {
         let folder = root().join(page).parent().map(PathBuf::from).unwrap_or_default();
         let text = read(page);
-        for after in text.split("](").skip(1) {
+        let prose: String = text.split("```").step_by(2).collect();
+        for after in prose.split("](").skip(1) {
             let target = after.split(')').next().unwrap_or_default();
             let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
             if path.starts_with("http") {
                 continue;
             }
-            let file = folder.join(path);
+            let file = if path.is_empty() { root().join(page) } else { folder.join(path) };
             assert!(file.exists(), "{page}: {target} leads nowhere");
             let there = fs::read_to_string(&file).unwrap_or_default().to_lowercase();
             let mut heads = there.lines().filter(|line| line.starts_with('#'));

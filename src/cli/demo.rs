@@ -177,6 +177,7 @@ fn how_to_go_on(address: SocketAddr) -> String {
         "Now you, until Ctrl-C:\n\n  curl -N http://{address}/v1/chat/completions \\\n    \
          -H 'content-type: application/json' -H 'x-session-id: me' \\\n    \
          -d '{{\"model\": \"{MODEL}\", \"stream\": true, \"messages\": \
-         [{{\"role\": \"user\", \"content\": \"What loans do you offer?\"}}]}}'\n"
+         [{{\"role\": \"user\", \"content\": \"What loans do you offer?\"}}]}}'\n\n\
+         Say \"call: forecast city=Oslo; then say: Done.\" and it answers with a tool call.\n"
     )
 }

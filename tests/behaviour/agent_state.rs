@@ -51,3 +51,48 @@ async fn a_session_that_was_ended_is_remembered_by_the_same_user_only() {
     .await;
     assert!(!remembers("bob@example.com").await.contains("I remember 1"));
 }
+
+#[tokio::test]
+async fn every_wish_of_a_request_stands_in_the_call() {
+    let broker = Broker::start().await;
+    let search = json!({ "knowledgeBaseId": "KB12345678", "retrievalConfiguration": {
+        "vectorSearchConfiguration": { "numberOfResults": 3 } } });
+    let options = json!({
+        "session_attributes": { "plan": "gold" },
+        "prompt_session_attributes": { "mood": "good" },
+        "memory_id": "ann",
+        "end_session": true,
+        "knowledge_base_configurations": [search],
+        "prompt_creation_configurations": {
+            "previous_conversation_turns_to_include": 4,
+            "exclude_previous_thinking_steps": true,
+        },
+        "latency": "optimized",
+        "guardrail_interval": 80,
+    });
+    broker.ask("repeat: yes").with("outcrop", options).text().await;
+    let call = broker.calls().await.pop().unwrap();
+    let state = &call["body"]["sessionState"];
+    let streaming = json!({ "streamFinalResponse": true, "applyGuardrailInterval": 80 });
+    let creation = json!({ "previousConversationTurnsToInclude": 4,
+        "excludePreviousThinkingSteps": true });
+    let performance = json!({ "performanceConfig": { "latency": "optimized" } });
+    for (sent, expected) in [
+        (&call["agent"], json!("AGENT12345")),
+        (&call["alias"], json!("TSTALIASID")),
+        (&call["body"]["inputText"], json!("repeat: yes")),
+        (&call["body"]["enableTrace"], json!(true)),
+        (&call["body"]["endSession"], json!(true)),
+        (&call["body"]["memoryId"], json!("ann")),
+        (&call["body"]["streamingConfigurations"], streaming),
+        (&call["body"]["promptCreationConfigurations"], creation),
+        (&call["body"]["bedrockModelConfigurations"], performance),
+        (&state["sessionAttributes"], json!({ "plan": "gold" })),
+        (&state["promptSessionAttributes"], json!({ "mood": "good" })),
+        (&state["knowledgeBaseConfigurations"], json!([search])),
+    ] {
+        assert_eq!(*sent, expected, "{call}");
+    }
+    let session = call["session"].as_str().unwrap();
+    assert!((33..=100).contains(&session.len()), "{session}");
+}

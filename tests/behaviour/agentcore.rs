@@ -122,6 +122,12 @@ async fn a_payload_of_the_operators_own_carries_what_it_names() {
         .await;
     let invoked = &invocations(&broker).await[0];
     assert_eq!((&invoked["user"], &invoked["qualifier"]), (&json!("local/ann"), &json!("prod")));
+    assert_eq!(
+        (&invoked["arn"], &invoked["content_type"]),
+        (&json!(RUNTIME), &json!("application/json"))
+    );
+    assert_eq!(invoked["accept"], "text/event-stream, application/json");
+    assert!(invoked["session"].as_str().is_some_and(|session| session.len() >= 33));
     let messages = json!([{ "role": "user", "content": "hello there" }]);
     assert_eq!(
         invoked["body"],

@@ -133,3 +133,14 @@ async fn an_agent_that_does_not_exist_is_stood_in_for_too() {
     let calls = broker.calls().await;
     assert_eq!(calls.last().unwrap()["agent"], "SECOND2222");
 }
+
+#[tokio::test]
+async fn a_key_that_may_ask_a_pool_is_answered_by_its_members() {
+    let key = "[[keys]]\ntenant = \"acme\"\nkey = \"sk-acme-first-key\"\nmodels = [\"pool\"]\n";
+    let tables = format!("{OTHERS}\n{POOL}\n{key}");
+    let settings = "turn.retries = 0";
+    let broker = Broker::with(Setup { settings, tables: &tables, ..Setup::default() }).await;
+    let ask = broker.ask("what do you offer?").key("sk-acme-first-key");
+    ask.clone().at_model("pool").text().await;
+    assert_eq!(ask.at_model("second").answer().await.status, 403);
+}

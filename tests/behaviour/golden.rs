@@ -28,6 +28,8 @@ struct Case {
     folder: PathBuf,
     /// Members of the extension that this case is asked with.
     options: Value,
+    /// Settings of its model, where it is no agent as all are.
+    settings: Option<String>,
 }
 
 impl Case {
@@ -45,19 +47,19 @@ impl Case {
         let options = fs::read_to_string(folder.join("request.json"));
         let options =
             options.map_or_else(|_| json!({}), |text| serde_json::from_str(&text).unwrap());
-        Self { name, folder, options }
+        let settings = fs::read_to_string(folder.join("model.toml")).ok();
+        Self { name, folder, options, settings }
     }
 
     /// A model that is answered by the recording.
     fn model(&self, recorded: &Recorded) -> String {
         // The agent stream shows raw traces wherever it may.
         let traces = self.options["traces"] == true;
-        format!(
-            "[[models]]\nname = \"{}\"\nbackend = \"bedrock-agent\"\nagent_id = \"{AGENT}\"\n\
-             expose_traces = {traces}\n{}\n",
-            self.name,
-            recorded.settings()
-        )
+        let agent = || format!("backend = \"bedrock-agent\"\nagent_id = \"{AGENT}\"\n");
+        let settings = self.settings.clone().unwrap_or_else(agent);
+        let endpoint = recorded.settings();
+        let name = &self.name;
+        format!("[[models]]\nname = \"{name}\"\nexpose_traces = {traces}\n{endpoint}{settings}\n")
     }
 
     /// The requests, each with the file that holds what it is answered.
@@ -100,9 +102,10 @@ async fn reply(request: &Request) -> String {
     format!("{status}{body}{end}")
 }
 
-/// Makes equal what differs from run to run.
-fn normalised(text: &str) -> String {
-    let text = after(text, "\"created\":", |rest| {
+/// Makes equal what differs from run to run; what the recording holds stays as it is.
+fn normalised(text: &str, recording: &str) -> String {
+    let text = joined(text, recording);
+    let text = after(&text, "\"created\":", |rest| {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         (digits, "0".to_owned())
     });
@@ -129,6 +132,25 @@ fn normalised(text: &str) -> String {
         rest = behind;
     }
     written + rest
+}
+
+/// UUIDs that no recording holds, without their hyphens.
+fn joined(text: &str, recording: &str) -> String {
+    const LENGTH: usize = 36;
+    let is_uuid = |text: &str| {
+        text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+    };
+    let mut joined = text.to_owned();
+    for at in 0..text.len() {
+        let Some(uuid) = text.get(at..at + LENGTH).filter(|text| is_uuid(text)) else { continue };
+        if !recording.contains(uuid) {
+            joined = joined.replace(uuid, &uuid.replace('-', ""));
+        }
+    }
+    joined
 }
 
 /// Replaces what stands behind a mark: so many bytes of it, by this.
@@ -169,7 +191,7 @@ async fn every_recorded_stream_becomes_just_these_bytes() {
     let mut upstreams = Vec::new();
     let mut models = String::new();
     for case in &cases {
-        let recorded = Recorded::play(&case.folder.join("upstream.jsonl")).await;
+        let recorded = Recorded::play(&case.folder).await;
         models.push_str(&case.model(&recorded));
         upstreams.push(recorded);
     }
@@ -180,8 +202,9 @@ async fn every_recorded_stream_becomes_just_these_bytes() {
     let is_update = is_update();
     let mut wrong = Vec::new();
     for case in &cases {
+        let recording = fs::read_to_string(case.folder.join("upstream.jsonl")).unwrap_or_default();
         for (file, request) in case.requests(&broker) {
-            let got = normalised(&reply(&request).await);
+            let got = normalised(&reply(&request).await, &recording);
             let path = case.folder.join(file);
             if is_update {
                 fs::write(&path, got).unwrap();
@@ -200,11 +223,15 @@ async fn every_recorded_stream_becomes_just_these_bytes() {
 fn names_of_chance_are_numbered_and_times_are_gone() {
     let one = "0123456789abcdef01234567";
     let two = "fedcba9876543210fedcba9876543210";
+    let known = "79e0feaa-c6f7-49bf-814d-b7c498505172";
+    let new = "fedcba98-7654-3210-fedc-ba9876543210";
     let text = format!(
         "id: turn_{two}:3\n{{\"id\":\"call_{one}\",\"created\":1753000000,\"x\":\"file-{two}\",\
-         \"timestamp\":\"2026-01-02T03:04:05.678Z\",\"cafe\":1}}"
+         \"timestamp\":\"2026-01-02T03:04:05.678Z\",\"cafe\":1,\"known\":\"{known}\",\
+         \"new\":\"{new}\"}}"
     );
     let expected = "id: turn_{1}:3\n{\"id\":\"call_{2}\",\"created\":0,\"x\":\"file-{1}\",\
-                    \"timestamp\":\"1970-01-01T00:00:00.000Z\",\"cafe\":1}";
-    assert_eq!(normalised(&text), expected);
+                    \"timestamp\":\"1970-01-01T00:00:00.000Z\",\"cafe\":1,\
+                    \"known\":\"79e0feaa-c6f7-49bf-814d-b7c498505172\",\"new\":\"{1}\"}";
+    assert_eq!(normalised(&text, known), expected);
 }

@@ -113,3 +113,43 @@ async fn a_user_who_speaks_instead_of_a_tool_is_answered() {
     assert_eq!(calls(&asked.answer().await).len(), 1);
     assert_eq!(say(&broker, "repeat: never mind").text().await, "never mind");
 }
+
+#[tokio::test]
+async fn every_wish_stands_in_the_call_of_an_inline_agent_too() {
+    let broker = broker().await;
+    let options = json!({
+        "session_attributes": { "plan": "gold" },
+        "prompt_session_attributes": { "mood": "good" },
+        "end_session": true,
+        "prompt_creation_configurations": { "previous_conversation_turns_to_include": 4 },
+        "latency": "optimized",
+        "guardrail_interval": 80,
+    });
+    let file = json!({ "filename": "a.csv", "file_data": "data:text/csv;base64,YSxi" });
+    let said = json!([{ "type": "text", "text": "repeat: yes" }, { "type": "file", "file": file }]);
+    let messages = json!([
+        { "role": "user", "content": "my name is Ann" },
+        { "role": "assistant", "content": "Nice to meet you, Ann." },
+        { "role": "user", "content": said },
+    ]);
+    let ask = say(&broker, "x").with("messages", messages).with("outcrop", options);
+    assert_eq!(ask.text().await, "yes");
+    let body = last_body(&broker).await;
+    let state = &body["inlineSessionState"];
+    for (sent, expected) in [
+        (&body["inputText"], json!("repeat: yes")),
+        (&body["enableTrace"], json!(true)),
+        (&body["endSession"], json!(true)),
+        (&body["streamingConfigurations"]["applyGuardrailInterval"], json!(80)),
+        (&body["promptCreationConfigurations"]["previousConversationTurnsToInclude"], json!(4)),
+        (&body["bedrockModelConfigurations"]["performanceConfig"]["latency"], json!("optimized")),
+        (&state["sessionAttributes"], json!({ "plan": "gold" })),
+        (&state["promptSessionAttributes"], json!({ "mood": "good" })),
+        (&state["files"][0]["name"], json!("a.csv")),
+        (&state["conversationHistory"]["messages"][0]["role"], json!("user")),
+    ] {
+        assert_eq!(*sent, expected, "{body}");
+    }
+    let session = broker.calls().await[0]["session"].as_str().unwrap().len();
+    assert!((33..=100).contains(&session), "{session}");
+}

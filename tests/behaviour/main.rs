@@ -7,10 +7,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod agent_answers;
+mod agent_exceptions;
 mod agent_state;
 mod agent_stream;
 mod agentcore;
+mod agentcore_requests;
 mod ask;
+mod bad_agent_input;
 mod bad_input;
 mod broker;
 mod client;

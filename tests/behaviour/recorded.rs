@@ -1,6 +1,7 @@
-//! An upstream that plays a recording: every `InvokeAgent` gets the same event stream.
+//! An upstream that plays a recording: every call of an agent gets the same answer.
 //!
-//! A recording is a file of JSON lines, one for each frame:
+//! A recording is either `upstream.sse`, the events of an AgentCore runtime as they stand, or
+//! `upstream.jsonl`, the frames of an event stream, one a line:
 //!
 //! - `{"event": "chunk", "payload": {…}}` is an event, `{"exception": "throttlingException",
 //!   "payload": {…}}` an exception;
@@ -36,17 +37,16 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
-    /// Plays the recording in this file.
-    pub(crate) async fn play(file: &Path) -> Self {
-        let lines = fs::read_to_string(file).unwrap_or_else(|error| panic!("{file:?}: {error}"));
-        let body = stream(&lines);
+    /// Plays the recording in this folder.
+    pub(crate) async fn play(folder: &Path) -> Self {
+        let recording = Recording::read(folder);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = tokio::spawn(async move {
             let connections = TaskTracker::new();
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
-                connections.spawn(serve(socket, body.clone()));
+                connections.spawn(serve(socket, recording.clone()));
             }
         });
         Self { url, _serving: AbortOnDropHandle::new(serving) }
@@ -58,25 +58,44 @@ impl Recorded {
     }
 }
 
-async fn serve(socket: TcpStream, stream: Bytes) {
-    let service = service_fn(|request| answer(request, stream.clone()));
+/// What is answered.
+#[derive(Debug, Clone)]
+struct Recording {
+    content_type: &'static str,
+    body: Bytes,
+}
+
+impl Recording {
+    fn read(folder: &Path) -> Self {
+        if let Ok(events) = fs::read(folder.join("upstream.sse")) {
+            return Self { content_type: "text/event-stream", body: events.into() };
+        }
+        let file = folder.join("upstream.jsonl");
+        let lines = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file:?}: {error}"));
+        Self { content_type: "application/vnd.amazon.eventstream", body: stream(&lines) }
+    }
+}
+
+async fn serve(socket: TcpStream, recording: Recording) {
+    let service = service_fn(|request| answer(request, recording.clone()));
     // A broker that has enough hangs up.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
 }
 
 async fn answer(
     request: Request<Incoming>,
-    stream: Bytes,
+    recording: Recording,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let path = request.uri().path().to_owned();
     let asked = request.into_body().collect().await?.to_bytes();
-    assert!(path.starts_with("/agents/") && path.ends_with("/text"), "{path} is no InvokeAgent");
+    let operations = ["/agents/", "/runtimes/", "/harnesses/invoke"];
+    assert!(operations.iter().any(|begin| path.starts_with(begin)), "{path} asks no agent");
     assert!(serde_json::from_slice::<Value>(&asked).is_ok_and(|asked| asked.is_object()));
     let response = Response::builder()
-        .header("content-type", "application/vnd.amazon.eventstream")
+        .header("content-type", recording.content_type)
         .header("x-amzn-bedrock-agent-content-type", "application/json")
         .header("x-amz-bedrock-agent-session-id", "as-asked")
-        .body(Full::new(stream));
+        .body(Full::new(recording.body));
     Ok(response.unwrap())
 }
 

@@ -45,6 +45,11 @@ pub(crate) fn calls(answer: &Answer) -> Vec<Call> {
     choice["message"]["tool_calls"].as_array().unwrap().iter().map(Call::read).collect()
 }
 
+/// The tool messages that answer these calls, all with one text.
+pub(crate) fn results_of(calls: &[Call], text: &str) -> Value {
+    calls.iter().map(|call| call.result(text)).collect()
+}
+
 /// Asks in session `one`, for an answer in one piece.
 fn say<'a>(broker: &'a Broker, text: &str) -> Ask<'a> {
     broker.ask(text).session("one").whole()
@@ -158,6 +163,42 @@ async fn a_user_who_speaks_instead_interrupts_the_calls() {
     let used: u64 =
         calls[1..].iter().map(|call| call["usage"]["input_tokens"].as_u64().unwrap()).sum();
     assert_eq!(answer.body["usage"]["prompt_tokens"], used);
+}
+
+#[tokio::test]
+async fn an_agent_hands_over_though_the_client_offered_no_tools() {
+    let broker = Broker::start().await;
+    let ask = say(&broker, "call: lookup n=1; then say: Done.");
+    for ask in [ask.clone(), ask.with("tools", json!([])).with("tool_choice", json!("none"))] {
+        let asked = ask.answer().await;
+        let [lookup] = &calls(&asked)[..] else { panic!("{asked:?}") };
+        assert_eq!((&*lookup.name, &lookup.arguments), ("lookup", &json!({ "n": 1 })));
+        let text = send(&broker, &[lookup.result("seven")]).text().await;
+        assert!(text.contains("lookup says: seven"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_interrupt_while_tools_run_leaves_the_calls_to_be_answered_or_talked_over() {
+    let broker = Broker::start().await;
+    say(&broker, "my name is Ann").text().await;
+    let interrupt = async || {
+        let path = "/v1/sessions/one/interrupt";
+        let interrupted = broker.post(path, &json!({ "spoken": "One" })).send().await;
+        assert_eq!(interrupted.status, 200);
+    };
+    let hand_over = "say: One moment.; call: lookup n=1; then say: Done.";
+    let asked = say(&broker, hand_over).answer().await;
+    interrupt().await;
+    let text = send(&broker, &[calls(&asked)[0].result("seven")]).text().await;
+    assert!(text.contains("lookup says: seven"), "{text}");
+    let asked = say(&broker, hand_over).answer().await;
+    assert_eq!(calls(&asked).len(), 1);
+    interrupt().await;
+    let next = say(&broker, "what is my name?").answer().await;
+    assert_eq!((&*next.text, next.origin()), ("Your name is Ann.", "continued"));
+    let waits = &broker.session("one").await["pending_tool_calls"];
+    assert!(waits.as_array().is_none_or(Vec::is_empty), "{waits}");
 }
 
 #[tokio::test]

@@ -293,6 +293,22 @@ mod tests {
     }
 
     #[test]
+    fn every_exception_of_the_service_says_what_to_do() {
+        for (exception, kind) in [
+            (Exception::AccessDenied, FailureKind::UpstreamDenied),
+            (Exception::InternalServer, FailureKind::UpstreamUnavailable),
+            (Exception::ResourceNotFound, FailureKind::ModelNotFound),
+            (Exception::RetryableConflict, FailureKind::SessionBusy),
+            (Exception::RuntimeClient, FailureKind::UpstreamDependency),
+            (Exception::ServiceQuotaExceeded, FailureKind::UpstreamThrottled),
+            (Exception::Throttling, FailureKind::UpstreamThrottled),
+            (Exception::Validation, FailureKind::UpstreamRejected),
+        ] {
+            assert_eq!(failure(exception, "").kind, kind, "{exception:?}");
+        }
+    }
+
+    #[test]
     fn only_what_surely_did_not_start_may_be_tried_again() {
         for exception in
             [Exception::Throttling, Exception::RetryableConflict, Exception::Other(Some(503))]

@@ -417,7 +417,7 @@ fn what_is_shown_says_where_it_came_from_and_masks_hashes() {
 #[test]
 fn the_example_loads() {
     let config = loaded(EXAMPLE).config;
-    assert_eq!((config.models.len(), config.keys.len()), (2, 1));
+    assert_eq!((config.models.len(), config.keys.len()), (6, 1));
 }
 
 #[test]

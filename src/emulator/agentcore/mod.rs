@@ -131,6 +131,8 @@ struct Call {
     /// Whether the caller named the session.
     is_named: bool,
     user: Option<String>,
+    /// What it says that its body is, and what it takes as an answer.
+    types: [Option<String>; 2],
     body: Bytes,
 }
 
@@ -149,7 +151,8 @@ impl Call {
         let key = SessionKey { agent, alias, session: session.unwrap_or_default() };
         check(&key)?;
         let user = header(&head.headers, USER);
-        Ok(Self { key, is_named, user, body: read(body).await? })
+        let types = ["content-type", "accept"].map(|name| header(&head.headers, name));
+        Ok(Self { key, is_named, user, types, body: read(body).await? })
     }
 }
 
@@ -254,6 +257,8 @@ async fn accept(
         "qualifier": call.key.alias,
         "session": call.key.session,
         "user": call.user,
+        "content_type": call.types[0],
+        "accept": call.types[1],
         "body": body,
     }));
     let seat =
