@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory as _;
 use outcrop::cli::Cli;
 use outcrop::turn::FailureKind;
-use outcrop::wire::openai_chat;
+use outcrop::wire::{FORMATS, openai_chat};
 
 /// The pages that name things.
 const PAGES: &[&str] = &[
@@ -94,13 +94,15 @@ fn every_dependency_is_explained_and_nothing_else() {
     }
 }
 
-/// The patterns of paths in the table of routes.
+/// The patterns of paths in the table of routes, and those of the formats.
 fn routes() -> Vec<String> {
     let table = read("src/edge/routes.rs");
     let table = section(&table, "const ROUTES", "\n];");
     let paths = table.split("paths: &[").skip(1).filter_map(|after| after.split(']').next());
     let quoted = paths.flat_map(|list| list.split('"').skip(1).step_by(2));
-    quoted.map(str::to_owned).collect()
+    let of_formats = FORMATS.iter().flat_map(|format| format.endpoints());
+    let of_formats = of_formats.flat_map(|endpoint| endpoint.paths.iter().copied());
+    quoted.chain(of_formats).map(str::to_owned).collect()
 }
 
 fn is_route(path: &str, routes: &[String]) -> bool {
