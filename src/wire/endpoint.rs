@@ -86,3 +86,21 @@ pub(super) const CHAT: &[Endpoint] = &[
         asks: Asks::Turn,
     },
 ];
+
+/// `InvokeModel` and its stream: the native formats of Bedrock's models, told by their bodies.
+pub(super) const INVOKE: &[Endpoint] = &[
+    Endpoint {
+        name: "/model/{id}/invoke",
+        paths: &["/model/{}/invoke"],
+        streams: Streams::Never,
+        is_for_voice: false,
+        asks: Asks::Turn,
+    },
+    Endpoint {
+        name: "/model/{id}/invoke-with-response-stream",
+        paths: &["/model/{}/invoke-with-response-stream"],
+        streams: Streams::Always,
+        is_for_voice: false,
+        asks: Asks::Turn,
+    },
+];

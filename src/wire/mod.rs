@@ -15,25 +15,43 @@ use crate::turn::{
 };
 
 mod agent_fields;
+mod asking;
+mod aws_error;
+mod aws_frames;
+mod blocks;
 mod body;
 mod bounded;
 pub mod caller;
+pub mod claude;
+pub mod converse;
 pub mod endpoint;
 mod extension;
 mod json_text;
+mod member;
 pub mod ndjson;
 pub mod openai_chat;
 pub mod openai_error;
+mod said;
 pub mod sse;
 #[cfg(test)]
 mod tests;
+pub mod titan;
 mod whole;
 
 pub use endpoint::{Asks, Endpoint, Streams};
 
 /// Every format. Of those that share an endpoint, the first that recognises a body reads it, and
 /// the last one reads what none recognises.
-pub const FORMATS: &[&dyn WireFormat] = &[&openai_chat::OpenAiChat, &ndjson::Ndjson];
+pub const FORMATS: &[&dyn WireFormat] = &[
+    &claude::ClaudeNative,
+    &titan::TitanNative,
+    &openai_chat::OpenAiChat,
+    &ndjson::Ndjson,
+    &claude::Anthropic,
+    &converse::Converse,
+    &titan::TitanInvoke,
+    &claude::ClaudeInvoke,
+];
 
 /// What is spoken where nobody chose: OpenAI's chat.
 pub const USUAL: &dyn WireFormat = &openai_chat::OpenAiChat;
