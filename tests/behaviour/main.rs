@@ -12,6 +12,7 @@ mod ask;
 mod bad_input;
 mod broker;
 mod client;
+mod dialects;
 mod discovery;
 mod drain;
 mod expiry;
