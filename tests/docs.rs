@@ -18,6 +18,7 @@ const PAGES: &[&str] = &[
     "CHANGELOG.md",
     "docs/configuration.md",
     "docs/dependencies.md",
+    "docs/formats.md",
     "docs/metrics.md",
     "docs/operations.md",
 ];
@@ -133,6 +134,25 @@ fn every_path_that_the_readme_asks_for_is_a_route() {
     for path in spans(&page).into_iter().filter(is_ours) {
         assert!(is_route(path, &routes), "{path} is no route");
     }
+}
+
+#[test]
+fn every_dialect_and_every_path_of_one_is_documented() {
+    let (readme, formats) = (read("README.md"), read("docs/formats.md"));
+    let dialects = section(&formats, "\n## Dialects\n", "\n### ");
+    let (paths, named) = (section(&readme, "\n## Paths\n", "\n## "), spans(dialects));
+    for format in FORMATS {
+        let target = format.target();
+        assert!(target.is_none_or(|target| named.contains(&target)), "{target:?}");
+        for endpoint in format.endpoints() {
+            assert!(named.contains(&endpoint.name), "{} is not in formats.md", endpoint.name);
+            assert!(spans(paths).contains(&endpoint.name), "{} not in README", endpoint.name);
+        }
+    }
+    let listed = dialects.lines().filter_map(|row| row.rsplit('|').nth(1)).flat_map(spans);
+    let targets = FORMATS.iter().filter_map(|format| format.target());
+    let listed: BTreeSet<_> = listed.filter(|span| *span != "target_format").collect();
+    assert_eq!(listed, targets.collect());
 }
 
 #[test]

@@ -177,7 +177,7 @@ step "probes" probes
 step "errors over curl" errors
 step "NDJSON stream over curl" ndjson_stream
 step "emulator, boto3" python_suites "$clients/emulator_boto3.py" "$clients/control_plane_boto3.py"
-step "broker, OpenAI SDK for Python, LangChain, Vapi" python_suites "$clients"
+step "broker, OpenAI and Anthropic SDKs for Python, LangChain, Vapi, boto3" python_suites "$clients"
 step "broker, OpenAI SDK for Node" node_suite
 step "metrics of the broker that served them" metrics
 step "alert rules" promtool check rules grafana/alerts.yml

@@ -40,6 +40,11 @@ struct Spoken {
 impl Spoken {
     /// Reads the request, which the path and the headers add to.
     fn decode(&self, incoming: &Incoming) -> Result<Asked, Failure> {
+        let refused = self.spoken.refused_headers().iter();
+        if let Some(name) = refused.copied().find(|name| incoming.headers.contains_key(*name)) {
+            let message = format!("the header {name} asks for what cannot be given; leave it out");
+            return Err(Failure::new(FailureKind::UnsupportedParameter, message).at(name));
+        }
         let streams = self.surface.endpoint.streams;
         let mut asked = self.spoken.decode(&self.body, &Defaults { stream: streams.presumed() })?;
         asked.stream = streams.settle(asked.stream);

@@ -119,7 +119,8 @@ impl<C: Clock + Clone> Gate<C> {
             return Err(Failure::new(
                 FailureKind::InvalidApiKey,
                 "the request is signed for AWS and carries no key of this broker; send one as \
-                 `x-api-key: KEY`, or as a bearer token (AWS SDKs: AWS_BEARER_TOKEN_BEDROCK)",
+                 `x-api-key: KEY`, or as a bearer token (AWS SDKs: AWS_BEARER_TOKEN_BEDROCK, over \
+                 https)",
             ));
         }
         if presented.peek().is_none() {

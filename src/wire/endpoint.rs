@@ -87,6 +87,11 @@ pub(super) const CHAT: &[Endpoint] = &[
     },
 ];
 
+/// Headers by which clients of `InvokeModel` ask for a guardrail; guardrails are set where models
+/// are configured.
+pub(super) const GUARDRAIL: &[&str] =
+    &["x-amzn-bedrock-guardrailidentifier", "x-amzn-bedrock-guardrailversion"];
+
 /// `InvokeModel` and its stream: the native formats of Bedrock's models, told by their bodies.
 pub(super) const INVOKE: &[Endpoint] = &[
     Endpoint {

@@ -16,8 +16,8 @@ use crate::turn::{
 
 mod agent_fields;
 mod asking;
-mod aws_error;
-mod aws_frames;
+mod bedrock_error;
+mod bedrock_frames;
 mod blocks;
 mod body;
 mod bounded;
@@ -93,6 +93,12 @@ pub trait WireFormat: Sync {
     /// request that offers tools is refused.
     fn says_calls(&self) -> bool {
         true
+    }
+
+    /// Headers by which its clients ask for what cannot be given; a request with one of them is
+    /// refused.
+    fn refused_headers(&self) -> &'static [&'static str] {
+        &[]
     }
 
     /// The `content-type` of its streams.

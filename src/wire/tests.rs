@@ -229,7 +229,7 @@ fn whatever_is_said_the_lines_are_json_and_the_text_survives() {
                 encoder.event(sequence, event, &mut out);
             }
             let heard: String = match format.stream_type() {
-                aws_frames::MEDIA_TYPE => {
+                bedrock_frames::MEDIA_TYPE => {
                     payloads(&out).iter().map(|json| piece_in(json)).collect()
                 }
                 _ => {

@@ -330,6 +330,9 @@ async fn native_bodies_are_invoked_whole_and_as_chunks() {
         let last = chunks.last().unwrap();
         assert!(last["amazon-bedrock-invocationMetrics"].is_object(), "{last}");
     }
+    let guarded = broker.post("/model/agent/invoke", &native("hello there"));
+    let guarded = guarded.header("x-amzn-bedrock-guardrailidentifier", "abc").send().await;
+    assert_eq!(guarded.status, 400);
     let neither = broker.post("/model/agent/invoke", &json!({ "prompt": "hi" })).send().await;
     assert_eq!(neither.status, 400);
     assert_eq!(neither.header("x-amzn-errortype"), "ValidationException");

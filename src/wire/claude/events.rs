@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::turn::{Failure, FinishReason, TurnEvent, Usage};
 use crate::wire::blocks::{Blocks, Opening, Piece, Step};
 use crate::wire::sse::EventIds;
-use crate::wire::{Encoder, Head, aws_frames, json_text};
+use crate::wire::{Encoder, Head, bedrock_frames, json_text};
 
 use super::message::UsageBody;
 use super::{error, message_id, stop_reason};
@@ -30,7 +30,7 @@ const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
 static PING_FRAME: LazyLock<BytesMut> = LazyLock::new(|| {
     let mut out = BytesMut::new();
-    aws_frames::chunk(br#"{"type":"ping"}"#, &mut out);
+    bedrock_frames::chunk(br#"{"type":"ping"}"#, &mut out);
     out
 });
 
@@ -120,7 +120,7 @@ impl Events {
             Framing::Frames => {
                 self.scratch.clear();
                 write(&mut self.scratch);
-                aws_frames::chunk(&self.scratch, out);
+                bedrock_frames::chunk(&self.scratch, out);
             }
         }
     }
@@ -186,7 +186,7 @@ impl Events {
             Framing::Sse(_) => {
                 self.event(sequence, "error", |out| error::write(failure, out), out);
             }
-            Framing::Frames => aws_frames::exception(failure, out),
+            Framing::Frames => bedrock_frames::exception(failure, out),
         }
     }
 }

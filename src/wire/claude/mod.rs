@@ -39,7 +39,7 @@ use crate::turn::{Failure, FailureKind, FinishReason, RequestId, TurnEvent};
 
 use super::{
     Asked, Asks, Defaults, Encoder, Endpoint, Head, Options, Replied, Streams, WireFormat,
-    aws_error, endpoint, json_text, member, sse,
+    bedrock_error, endpoint, json_text, member, sse,
 };
 
 mod asked;
@@ -179,8 +179,12 @@ impl WireFormat for ClaudeInvoke {
         ClaudeNative.recognises(body)
     }
 
+    fn refused_headers(&self) -> &'static [&'static str] {
+        endpoint::GUARDRAIL
+    }
+
     fn stream_type(&self) -> &'static str {
-        super::aws_frames::MEDIA_TYPE
+        super::bedrock_frames::MEDIA_TYPE
     }
 
     fn decode(&self, body: &[u8], defaults: &Defaults) -> Result<Asked, Failure> {
@@ -201,15 +205,15 @@ impl WireFormat for ClaudeInvoke {
     }
 
     fn refusal(&self, failure: &Failure) -> Bytes {
-        aws_error::body(failure)
+        bedrock_error::body(failure)
     }
 
     fn status(&self, kind: FailureKind) -> u16 {
-        aws_error::status(kind)
+        bedrock_error::status(kind)
     }
 
     fn headers(&self, request: &RequestId, reply: Replied<'_>) -> Vec<(&'static str, String)> {
-        aws_error::invoke_headers(request, reply)
+        bedrock_error::invoke_headers(request, reply)
     }
 }
 

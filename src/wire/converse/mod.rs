@@ -31,7 +31,7 @@ use crate::turn::{Failure, FailureKind, FinishReason, RequestId, TurnEvent};
 
 use super::{
     Asked, Asks, Defaults, Encoder, Endpoint, Head, Options, Replied, Streams, WireFormat,
-    aws_error, aws_frames,
+    bedrock_error, bedrock_frames,
 };
 
 mod asked;
@@ -70,7 +70,7 @@ impl WireFormat for Converse {
     }
 
     fn stream_type(&self) -> &'static str {
-        aws_frames::MEDIA_TYPE
+        bedrock_frames::MEDIA_TYPE
     }
 
     fn decode(&self, body: &[u8], defaults: &Defaults) -> Result<Asked, Failure> {
@@ -86,15 +86,15 @@ impl WireFormat for Converse {
     }
 
     fn refusal(&self, failure: &Failure) -> Bytes {
-        aws_error::body(failure)
+        bedrock_error::body(failure)
     }
 
     fn status(&self, kind: FailureKind) -> u16 {
-        aws_error::status(kind)
+        bedrock_error::status(kind)
     }
 
     fn headers(&self, request: &RequestId, reply: Replied<'_>) -> Vec<(&'static str, String)> {
-        aws_error::headers(request, reply)
+        bedrock_error::headers(request, reply)
     }
 }
 

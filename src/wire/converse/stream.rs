@@ -15,7 +15,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::turn::{FinishReason, TurnEvent};
 use crate::wire::blocks::{Blocks, Opening, Piece, Step};
-use crate::wire::{Encoder, aws_frames, json_text};
+use crate::wire::{Encoder, bedrock_frames, json_text};
 
 use super::reply::{UsageBody, latency};
 use super::stop_reason;
@@ -37,26 +37,26 @@ impl Stream {
         let mut stop = BytesMut::from(r#"{"stopReason":"#);
         json_text::string(stop_reason(self.blocks.finish(reason)), &mut stop);
         stop.put_u8(b'}');
-        aws_frames::event("messageStop", stop.freeze(), out);
+        bedrock_frames::event("messageStop", stop.freeze(), out);
         let mut metadata = BytesMut::from(r#"{"usage":"#);
         json_text::value(&UsageBody::from(self.blocks.usage()), &mut metadata);
         metadata.put_slice(br#","metrics":"#);
         json_text::value(&latency(self.began, (self.now)()), &mut metadata);
         metadata.put_u8(b'}');
-        aws_frames::event("metadata", metadata.freeze(), out);
+        bedrock_frames::event("metadata", metadata.freeze(), out);
     }
 }
 
 impl Encoder for Stream {
     fn open(&mut self, out: &mut BytesMut) {
-        aws_frames::event("messageStart", Bytes::from_static(br#"{"role":"assistant"}"#), out);
+        bedrock_frames::event("messageStart", Bytes::from_static(br#"{"role":"assistant"}"#), out);
     }
 
     fn event(&mut self, _sequence: u64, event: &TurnEvent, out: &mut BytesMut) {
         self.blocks.take(event).for_each(|step| write(step, out));
         match event {
             TurnEvent::Finished(reason) => self.finished(*reason, out),
-            TurnEvent::Failed(failure) => aws_frames::exception(failure, out),
+            TurnEvent::Failed(failure) => bedrock_frames::exception(failure, out),
             _ => {}
         }
     }
@@ -78,7 +78,7 @@ fn write(step: Step<'_>, out: &mut BytesMut) {
             payload.put_slice(br#","delta":{"reasoningContent":{"redactedContent":"#);
             json_text::string(&STANDARD.encode(bytes), &mut payload);
             payload.put_slice(b"}}}");
-            aws_frames::event("contentBlockDelta", payload.freeze(), out);
+            bedrock_frames::event("contentBlockDelta", payload.freeze(), out);
         }
         Step::Start(at, Opening::Call { id, name }) => {
             let mut payload = opened(at);
@@ -87,7 +87,7 @@ fn write(step: Step<'_>, out: &mut BytesMut) {
             payload.put_slice(br#","name":"#);
             json_text::string(name, &mut payload);
             payload.put_slice(b"}}}");
-            aws_frames::event("contentBlockStart", payload.freeze(), out);
+            bedrock_frames::event("contentBlockStart", payload.freeze(), out);
         }
         Step::Grow(at, piece) => {
             let (before, text, after): (&[u8], _, &[u8]) = match piece {
@@ -102,12 +102,12 @@ fn write(step: Step<'_>, out: &mut BytesMut) {
             payload.put_slice(before);
             json_text::string(text, &mut payload);
             payload.put_slice(after);
-            aws_frames::event("contentBlockDelta", payload.freeze(), out);
+            bedrock_frames::event("contentBlockDelta", payload.freeze(), out);
         }
         Step::Stop(at) => {
             let mut payload = opened(at);
             payload.put_u8(b'}');
-            aws_frames::event("contentBlockStop", payload.freeze(), out);
+            bedrock_frames::event("contentBlockStop", payload.freeze(), out);
         }
     }
 }

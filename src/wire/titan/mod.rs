@@ -29,8 +29,8 @@ use bytes::Bytes;
 use crate::turn::{Failure, FailureKind, FinishReason, RequestId, TurnEvent};
 
 use super::{
-    Asked, Defaults, Encoder, Endpoint, Head, Options, Replied, WireFormat, aws_error, aws_frames,
-    endpoint, member, sse,
+    Asked, Defaults, Encoder, Endpoint, Head, Options, Replied, WireFormat, bedrock_error,
+    bedrock_frames, endpoint, member, sse,
 };
 
 mod asked;
@@ -90,15 +90,15 @@ impl WireFormat for TitanNative {
     }
 
     fn refusal(&self, failure: &Failure) -> Bytes {
-        aws_error::body(failure)
+        bedrock_error::body(failure)
     }
 
     fn status(&self, kind: FailureKind) -> u16 {
-        aws_error::status(kind)
+        bedrock_error::status(kind)
     }
 
     fn headers(&self, request: &RequestId, reply: Replied<'_>) -> Vec<(&'static str, String)> {
-        aws_error::headers(request, reply)
+        bedrock_error::headers(request, reply)
     }
 }
 
@@ -119,8 +119,12 @@ impl WireFormat for TitanInvoke {
         false
     }
 
+    fn refused_headers(&self) -> &'static [&'static str] {
+        endpoint::GUARDRAIL
+    }
+
     fn stream_type(&self) -> &'static str {
-        aws_frames::MEDIA_TYPE
+        bedrock_frames::MEDIA_TYPE
     }
 
     fn decode(&self, body: &[u8], defaults: &Defaults) -> Result<Asked, Failure> {
@@ -136,15 +140,15 @@ impl WireFormat for TitanInvoke {
     }
 
     fn refusal(&self, failure: &Failure) -> Bytes {
-        aws_error::body(failure)
+        bedrock_error::body(failure)
     }
 
     fn status(&self, kind: FailureKind) -> u16 {
-        aws_error::status(kind)
+        bedrock_error::status(kind)
     }
 
     fn headers(&self, request: &RequestId, reply: Replied<'_>) -> Vec<(&'static str, String)> {
-        aws_error::invoke_headers(request, reply)
+        bedrock_error::invoke_headers(request, reply)
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::turn::{Failure, FinishReason, TurnEvent, Usage};
 use crate::wire::sse::EventIds;
-use crate::wire::{Encoder, Head, aws_error, aws_frames, json_text};
+use crate::wire::{Encoder, Head, bedrock_error, bedrock_frames, json_text};
 
 use super::completion_reason;
 
@@ -82,7 +82,7 @@ impl Stream {
             Framing::Frames => {
                 self.scratch.clear();
                 write(&mut self.scratch);
-                aws_frames::chunk(&self.scratch, out);
+                bedrock_frames::chunk(&self.scratch, out);
             }
         }
     }
@@ -124,10 +124,10 @@ impl Stream {
             Framing::Sse(ids) => {
                 ids.write(sequence, out);
                 out.put_slice(b"\nevent: error\ndata: ");
-                out.put_slice(&aws_error::body(failure));
+                out.put_slice(&bedrock_error::body(failure));
                 out.put_slice(b"\n\n");
             }
-            Framing::Frames => aws_frames::exception(failure, out),
+            Framing::Frames => bedrock_frames::exception(failure, out),
         }
     }
 }

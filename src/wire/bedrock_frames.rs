@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::turn::Failure;
 
-use super::aws_error;
+use super::bedrock_error;
 
 /// The `content-type` of such a stream.
 pub(super) const MEDIA_TYPE: &str = "application/vnd.amazon.eventstream";
@@ -34,9 +34,9 @@ pub(super) fn chunk(piece: &[u8], out: &mut BytesMut) {
 
 /// Appends the exception that ends a stream.
 pub(super) fn exception(failure: &Failure, out: &mut BytesMut) {
-    let name = aws_error::in_stream(failure.kind);
+    let name = bedrock_error::in_stream(failure.kind);
     let headers = [(":exception-type", name), JSON, (":message-type", "exception")];
-    frame(headers, aws_error::body(failure), out);
+    frame(headers, bedrock_error::body(failure), out);
 }
 
 const JSON: (&str, &str) = (":content-type", "application/json");
