@@ -84,8 +84,7 @@ pub trait WireFormat: Sync {
 
     /// Whether a body looks like one of its own, at an endpoint that it shares; a glance, not a
     /// reading.
-    fn recognises(&self, body: &[u8]) -> bool {
-        let _ = body;
+    fn recognises(&self, _body: &[u8]) -> bool {
         true
     }
 
@@ -128,8 +127,7 @@ pub trait WireFormat: Sync {
     }
 
     /// Headers that its clients look for, besides those that every reply has.
-    fn headers(&self, request: &RequestId, reply: Replied<'_>) -> Vec<(&'static str, String)> {
-        let _ = (request, reply);
+    fn headers(&self, _request: &RequestId, _reply: Replied<'_>) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 }

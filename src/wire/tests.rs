@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::turn::{
-    Citation, Confirmation, FailureKind, FileId, FinishReason, OutputFile, Reference, Span,
+    Citation, Confirmation, FailureKind, FileId, FinishReason, Fold, OutputFile, Reference, Span,
     Thought, Usage,
 };
 
@@ -240,6 +240,64 @@ fn whatever_is_said_the_lines_are_json_and_the_text_survives() {
             assert_eq!(heard, said, "{}", format.name());
             let whole = format.whole(&head(), Options::default(), &events);
             assert!(!documents(std::str::from_utf8(&whole).unwrap()).is_empty());
+        }
+    }
+}
+
+/// A turn as a model that thinks and calls may make it, by the grammar of events.
+fn thoughtful_turn(dice: &mut Dice) -> Vec<TurnEvent> {
+    let mut events = vec![TurnEvent::Started];
+    let mut calls = 0;
+    for _ in 0..dice.below(6) {
+        let text = format!("x{}", dice.text());
+        match dice.below(4) {
+            0 => {
+                let signature = Some(format!("s{}", dice.text()));
+                events.push(TurnEvent::Reasoning(text.as_str().into()));
+                events.push(TurnEvent::Thought(Thought::Text { text, signature }.into()));
+            }
+            1 => events.push(TurnEvent::Thought(Thought::Redacted(text.into()).into())),
+            2 => events.push(TurnEvent::Text(text.into())),
+            _ => {
+                let (id, name) = (format!("call_{calls}").into(), "f".into());
+                let confirmation = Confirmation::None;
+                let index = calls;
+                events.push(TurnEvent::ToolCallStarted { index, id, name, confirmation });
+                let arguments = json!({ "a": text }).to_string();
+                let (one, other) = arguments.split_at(4);
+                for delta in [one, other] {
+                    events.push(TurnEvent::ToolCallArguments { index, delta: delta.into() });
+                }
+                calls += 1;
+            }
+        }
+    }
+    events.push(TurnEvent::Finished(FinishReason::Stop));
+    events
+}
+
+#[test]
+fn an_answer_in_blocks_that_comes_back_reads_as_the_session_holds_it() {
+    let mut dice = Dice(0xb10c);
+    let dialects: [(&dyn WireFormat, &str, Value); 2] = [
+        (&claude::Anthropic, "/content", json!("hi")),
+        (&converse::Converse, "/output/message/content", json!([{ "text": "hi" }])),
+    ];
+    for _ in 0..500 {
+        let events = thoughtful_turn(&mut dice);
+        let mut fold = Fold::default();
+        events.iter().for_each(|event| fold.push(event).unwrap());
+        let held = fold.into_message();
+        for (format, place, asked) in &dialects {
+            let whole = format.whole(&head(), Options::default(), &events);
+            let whole: Value = serde_json::from_slice(&whole).unwrap();
+            let body = json!({ "messages": [
+                { "role": "user", "content": asked },
+                { "role": "assistant", "content": whole.pointer(place).unwrap() },
+            ] });
+            let decoded = format.decode(body.to_string().as_bytes(), &Defaults::default());
+            let came_back = decoded.unwrap().request.messages.pop().unwrap();
+            assert_eq!(came_back, held, "{}", format.name());
         }
     }
 }
