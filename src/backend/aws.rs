@@ -167,7 +167,7 @@ impl AwsClients {
             // A role without `sts:GetCallerIdentity`, or STS out of reach from a closed network,
             // does not mean that agents cannot be called.
             Ok(Err(error)) => {
-                tracing::debug!(error = %bedrock_error(&error), "sts did not name the account");
+                tracing::debug!(error = %aws_error(&error), "sts did not name the account");
                 AwsHealth { account: None, error: None }
             }
             Err(_) => AwsHealth { account: None, error: None },
@@ -182,7 +182,7 @@ impl AwsClients {
         match found {
             Ok(Ok(_)) => None,
             Ok(Err(error)) => {
-                tracing::warn!(error = %bedrock_error(&error), "no AWS credentials");
+                tracing::warn!(error = %aws_error(&error), "no AWS credentials");
                 Some("no AWS credentials were found")
             }
             Err(_) => Some("looking for AWS credentials took too long"),
@@ -191,7 +191,7 @@ impl AwsClients {
 }
 
 /// An error of the SDK with its causes, for logs. Its `Debug` form would bring the whole reply.
-pub(super) fn bedrock_error(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn aws_error(error: &(dyn std::error::Error + 'static)) -> String {
     let mut told = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

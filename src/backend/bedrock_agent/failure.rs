@@ -12,7 +12,7 @@ use aws_sdk_bedrockagentruntime::types::error::ResponseStreamError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::event_stream::RawMessage;
 
-use crate::backend::aws::bedrock_error;
+use crate::backend::aws::aws_error;
 use crate::turn::{Failure, FailureKind};
 
 /// A failed attempt.
@@ -54,21 +54,21 @@ pub(in crate::backend) fn of_call(error: &SdkError<InvokeAgentError, HttpRespons
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
             let exception = call_exception(service.err(), status);
-            refused(exception, service.err().message(), &bedrock_error(error))
+            refused(exception, service.err().message(), &aws_error(error))
         }
         SdkError::DispatchFailure(dispatch) => {
-            of_dispatch(&bedrock_error(error), dispatch.is_timeout())
+            of_dispatch(&aws_error(error), dispatch.is_timeout())
         }
         SdkError::TimeoutError(_) => {
-            tracing::warn!(error = %bedrock_error(error), "the agent could not be reached in time");
+            tracing::warn!(error = %aws_error(error), "the agent could not be reached in time");
             Refused { failure: unreachable(), did_not_start: false }
         }
         SdkError::ResponseError(_) => {
-            tracing::warn!(error = %bedrock_error(error), "the agent's reply was not understood");
+            tracing::warn!(error = %aws_error(error), "the agent's reply was not understood");
             Refused::started(protocol())
         }
         _ => {
-            let detail = bedrock_error(error);
+            let detail = aws_error(error);
             tracing::error!(error = %detail, "the call to the agent could not be made");
             Refused::started(if is_credentials(&detail) {
                 no_credentials()
@@ -97,10 +97,10 @@ pub(in crate::backend) fn of_stream(
 ) -> Refused {
     let refused = match error {
         SdkError::ServiceError(service) => {
-            refused(stream_exception(service.err()), service.err().message(), &bedrock_error(error))
+            refused(stream_exception(service.err()), service.err().message(), &aws_error(error))
         }
         _ => {
-            tracing::warn!(error = %bedrock_error(error), "the agent's stream broke");
+            tracing::warn!(error = %aws_error(error), "the agent's stream broke");
             Refused::started(protocol())
         }
     };

@@ -14,7 +14,7 @@ use aws_sdk_bedrockagent::types::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use crate::backend::aws::bedrock_error;
+use crate::backend::aws::aws_error;
 use crate::backend::retry;
 
 /// What one call may take.
@@ -59,7 +59,7 @@ impl Trouble {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let status = error.raw_response().map(|response| response.status().as_u16());
-        Self { cause: cause(error.code(), status), said: bedrock_error(error) }
+        Self { cause: cause(error.code(), status), said: aws_error(error) }
     }
 }
 
