@@ -13,7 +13,10 @@ use aws_sdk_bedrockagentruntime::config::{
     Credentials, ProvideCredentials, SharedCredentialsProvider, StalledStreamProtectionConfig,
 };
 
-use crate::config::Config;
+use aws_sdk_bedrockruntime::config::Token;
+use aws_smithy_runtime_api::client::auth::http::HTTP_BEARER_AUTH_SCHEME_ID;
+
+use crate::config::{Config, Secret};
 
 use super::lock;
 use super::retry::Budget;
@@ -31,6 +34,8 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 const LOGGED: usize = 400;
 
 type AgentClient = aws_sdk_bedrockagentruntime::Client;
+type CoreClient = aws_sdk_bedrockagentcore::Client;
+type ModelClient = aws_sdk_bedrockruntime::Client;
 
 /// A region and an endpoint, where they differ from the shared ones.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -46,10 +51,35 @@ pub(super) struct AgentAccess {
     pub(super) budget: Arc<Budget>,
 }
 
+/// A client for AgentCore and what all turns through it may spend on retries.
+#[derive(Debug, Clone)]
+pub(super) struct CoreAccess {
+    pub(super) client: CoreClient,
+    pub(super) budget: Arc<Budget>,
+}
+
+/// A region, an endpoint and a key, where they differ from the shared ones.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct ModelPlace {
+    pub(super) region: Option<String>,
+    pub(super) endpoint: Option<String>,
+    /// A Bedrock API key, in place of AWS credentials.
+    pub(super) api_key: Option<Secret>,
+}
+
+/// A client for Bedrock's models and what all turns through it may spend on retries.
+#[derive(Debug, Clone)]
+pub(super) struct ModelAccess {
+    pub(super) client: ModelClient,
+    pub(super) budget: Arc<Budget>,
+}
+
 /// AWS clients that live as long as the process.
 pub struct AwsClients {
     shared: SdkConfig,
     agents: Mutex<Vec<(Place, AgentAccess)>>,
+    cores: Mutex<Vec<(Place, CoreAccess)>>,
+    models: Mutex<Vec<(ModelPlace, ModelAccess)>>,
     health: ArcSwapOption<AwsHealth>,
 }
 
@@ -89,7 +119,7 @@ impl AwsClients {
         if shared.region().is_none() {
             shared = shared.into_builder().region(Region::from_static(DEFAULT_REGION)).build();
         }
-        Self { shared, agents: Mutex::default(), health: ArcSwapOption::empty() }
+        Self::sharing(shared)
     }
 
     /// Clients for an emulator, without a look at the AWS environment.
@@ -104,7 +134,17 @@ impl AwsClients {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .retry_config(RetryConfig::disabled())
             .build();
-        Self { shared, agents: Mutex::default(), health: ArcSwapOption::empty() }
+        Self::sharing(shared)
+    }
+
+    fn sharing(shared: SdkConfig) -> Self {
+        Self {
+            shared,
+            agents: Mutex::default(),
+            cores: Mutex::default(),
+            models: Mutex::default(),
+            health: ArcSwapOption::empty(),
+        }
     }
 
     /// The client for Bedrock agents in a place, made at the first asking.
@@ -126,12 +166,56 @@ impl AwsClients {
         access
     }
 
+    /// The client for AgentCore in a place, made at the first asking.
+    pub(super) fn agentcore(&self, place: &Place) -> CoreAccess {
+        let mut cores = lock(&self.cores);
+        if let Some((_, access)) = cores.iter().find(|(known, _)| known == place) {
+            return access.clone();
+        }
+        let mut builder = aws_sdk_bedrockagentcore::config::Builder::from(&self.shared);
+        if let Some(region) = &place.region {
+            builder = builder.region(Region::new(region.clone()));
+        }
+        if let Some(endpoint) = &place.endpoint {
+            builder = builder.endpoint_url(endpoint);
+        }
+        let access =
+            CoreAccess { client: CoreClient::from_conf(builder.build()), budget: Arc::default() };
+        cores.push((place.clone(), access.clone()));
+        access
+    }
+
     /// A client for the control plane of Bedrock agents in a region. It has connections of its
     /// own: who asks often keeps it.
     pub(super) fn control_plane(&self, region: &str) -> aws_sdk_bedrockagent::Client {
         let builder = aws_sdk_bedrockagent::config::Builder::from(&self.shared);
         let region = Region::new(region.to_owned());
         aws_sdk_bedrockagent::Client::from_conf(builder.region(region).build())
+    }
+
+    /// The client for Bedrock's models in a place, made at the first asking.
+    pub(super) fn models(&self, place: &ModelPlace) -> ModelAccess {
+        let mut models = lock(&self.models);
+        if let Some((_, access)) = models.iter().find(|(known, _)| known == place) {
+            return access.clone();
+        }
+        // Takes a key from `AWS_BEARER_TOKEN_BEDROCK` by itself.
+        let mut builder = aws_sdk_bedrockruntime::config::Builder::from(&self.shared);
+        if let Some(region) = &place.region {
+            builder = builder.region(Region::new(region.clone()));
+        }
+        if let Some(endpoint) = &place.endpoint {
+            builder = builder.endpoint_url(endpoint);
+        }
+        if let Some(key) = &place.api_key {
+            builder = builder
+                .bearer_token(Token::new(key.expose(), None))
+                .auth_scheme_preference([HTTP_BEARER_AUTH_SCHEME_ID]);
+        }
+        let access =
+            ModelAccess { client: ModelClient::from_conf(builder.build()), budget: Arc::default() };
+        models.push((place.clone(), access.clone()));
+        access
     }
 
     /// The region in force where a model names none.

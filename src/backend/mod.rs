@@ -15,15 +15,20 @@ use futures_util::future::BoxFuture;
 use crate::config::{Config, Model};
 use crate::metrics::Metrics;
 use crate::turn::{
-    Failure, FailureKind, FinishReason, HandedBack, Message, ModelName, Pending, SessionKey,
-    TurnEvent, TurnRequest, UpstreamSessionId,
+    EmbeddingRequest, Embeddings, Failure, FailureKind, FinishReason, HandedBack, Message,
+    ModelName, Pending, SessionKey, TurnEvent, TurnRequest, UpstreamSessionId,
 };
 
 pub mod http;
 
+mod agentcore;
 mod aws;
+mod bedrock;
 mod bedrock_agent;
+mod bedrock_inline_agent;
 pub mod breaker;
+#[cfg(test)]
+mod canned;
 mod discovery;
 mod pool;
 mod retry;
@@ -31,11 +36,14 @@ mod routes;
 mod template;
 
 pub use aws::{AwsClients, AwsHealth};
+pub use bedrock::{FIELDS as BEDROCK_FIELDS, Treatment};
 pub use discovery::{Discovery, FoundAgent};
 pub use routes::{Route, Routes};
 
-/// Every kind of backend.
-pub const KINDS: &[Kind] = &[bedrock_agent::KIND, pool::KIND];
+/// Every kind of backend. Of two whose prefixes fit a direct name, the first is meant: `bedrock/`
+/// is any model's, and stands last.
+pub const KINDS: &[Kind] =
+    &[bedrock_agent::KIND, bedrock_inline_agent::KIND, agentcore::KIND, pool::KIND, bedrock::KIND];
 
 /// A kind of backend: what it is called and how one is made from a model's settings.
 #[derive(Debug, Clone, Copy)]
@@ -125,6 +133,17 @@ pub trait Backend: Send + Sync + fmt::Debug {
             "this model takes results as tool messages only",
         )
         .at("return_control_results"))
+    }
+
+    /// Makes vectors of texts. Retries, where they help, happen inside.
+    ///
+    /// # Errors
+    /// `UnsupportedParameter` where the model makes none; else what the upstream says.
+    fn embed(&self, request: EmbeddingRequest) -> BoxFuture<'static, Result<Embeddings, Failure>> {
+        drop(request);
+        let message = "this model makes no embeddings; name one that does";
+        let failure = Failure::new(FailureKind::UnsupportedParameter, message).at("model");
+        Box::pin(std::future::ready(Err(failure)))
     }
 
     /// Tells the upstream that a session is over.

@@ -42,6 +42,18 @@ impl Incoming {
     pub(super) fn target_format(&self) -> Result<Option<&'static dyn WireFormat>, Failure> {
         self.query("target_format").map(|name| wire::target(&name)).transpose()
     }
+
+    /// How many entries a list is to have: `limit`, at most `most`.
+    ///
+    /// # Errors
+    /// `BadRequest` for what is no such number.
+    pub(super) fn limit(&self, usual: usize, most: usize) -> Result<usize, Failure> {
+        let Some(text) = self.query("limit") else { return Ok(usual) };
+        text.parse()
+            .ok()
+            .filter(|limit| (1..=most).contains(limit))
+            .ok_or_else(|| Failure::bad_field("limit", format!("limit must be 1 to {most}")))
+    }
 }
 
 /// The request's own id, if it brought a fit one; else a fresh one.

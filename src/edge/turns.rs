@@ -117,7 +117,7 @@ impl Edge {
         response
     }
 
-    fn admit(&self, incoming: &Incoming) -> Result<(Caller, Admission), Refusal> {
+    pub(super) fn admit(&self, incoming: &Incoming) -> Result<(Caller, Admission), Refusal> {
         let caller = self.gate.identify(&incoming.headers).map_err(Refusal::Failed)?;
         let admission = self.gate.admit(&caller).map_err(|refused| {
             self.metrics.rate_limited(refused.limit);
@@ -300,13 +300,13 @@ impl Begun {
 }
 
 /// A refusal at the gate.
-enum Refusal {
+pub(super) enum Refusal {
     Failed(Failure),
     Limited(Box<gate::Refused>),
 }
 
 impl Refusal {
-    fn write(self, format: &dyn WireFormat, request: &RequestId) -> Response {
+    pub(super) fn write(self, format: &dyn WireFormat, request: &RequestId) -> Response {
         match self {
             Self::Failed(failure) => reply::failure_in(format, request, &failure),
             Self::Limited(refused) => {

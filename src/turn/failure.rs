@@ -33,6 +33,8 @@ pub enum FailureKind {
     SessionNotFound,
     /// No turn of this id that can still be resumed in this tenant.
     TurnNotFound,
+    /// No file of this id in this tenant.
+    FileNotFound,
     /// The path exists, the method does not.
     MethodNotAllowed,
     /// Another turn runs and the policy is to reject.
@@ -45,6 +47,8 @@ pub enum FailureKind {
     UpstreamThrottled,
     /// The upstream says that the prompt is not acceptable.
     UpstreamRejected,
+    /// The transcript is longer than the model can read.
+    ContextLengthExceeded,
     /// The upstream refused our credentials or our grants.
     UpstreamDenied,
     /// The upstream broke its protocol, or its stream ended without its proper end.
@@ -88,12 +92,14 @@ impl FailureKind {
         Self::ModelNotFound,
         Self::SessionNotFound,
         Self::TurnNotFound,
+        Self::FileNotFound,
         Self::MethodNotAllowed,
         Self::SessionBusy,
         Self::RateLimited,
         Self::QueueFull,
         Self::UpstreamThrottled,
         Self::UpstreamRejected,
+        Self::ContextLengthExceeded,
         Self::UpstreamDenied,
         Self::UpstreamProtocol,
         Self::UpstreamDependency,
@@ -119,12 +125,14 @@ impl FailureKind {
             Self::ModelNotFound => "model_not_found",
             Self::SessionNotFound => "session_not_found",
             Self::TurnNotFound => "turn_not_found",
+            Self::FileNotFound => "file_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::SessionBusy => "session_busy",
             Self::RateLimited => "rate_limit_exceeded",
             Self::QueueFull => "queue_full",
             Self::UpstreamThrottled => "upstream_throttled",
             Self::UpstreamRejected => "upstream_rejected",
+            Self::ContextLengthExceeded => "context_length_exceeded",
             Self::UpstreamDenied => "upstream_denied",
             Self::UpstreamProtocol => "upstream_protocol",
             Self::UpstreamDependency => "upstream_dependency",
@@ -140,12 +148,17 @@ impl FailureKind {
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
-            Self::BadRequest | Self::UnsupportedParameter | Self::UpstreamRejected => 400,
+            Self::BadRequest
+            | Self::UnsupportedParameter
+            | Self::UpstreamRejected
+            | Self::ContextLengthExceeded => 400,
             Self::InvalidApiKey => 401,
             Self::ModelNotAllowed => 403,
-            Self::NotFound | Self::ModelNotFound | Self::SessionNotFound | Self::TurnNotFound => {
-                404
-            }
+            Self::NotFound
+            | Self::ModelNotFound
+            | Self::SessionNotFound
+            | Self::TurnNotFound
+            | Self::FileNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
             Self::SessionBusy => 409,
@@ -173,8 +186,10 @@ impl FailureKind {
             | Self::ModelNotFound
             | Self::SessionNotFound
             | Self::TurnNotFound
+            | Self::FileNotFound
             | Self::MethodNotAllowed
-            | Self::UpstreamRejected => "invalid_request_error",
+            | Self::UpstreamRejected
+            | Self::ContextLengthExceeded => "invalid_request_error",
             Self::ModelNotAllowed => "permission_error",
             Self::SessionBusy => "conflict_error",
             Self::RateLimited | Self::QueueFull | Self::UpstreamThrottled => "rate_limit_error",
@@ -203,11 +218,13 @@ impl FailureKind {
             | Self::ModelNotFound
             | Self::SessionNotFound
             | Self::TurnNotFound
+            | Self::FileNotFound
             | Self::MethodNotAllowed
             | Self::SessionBusy
             | Self::RateLimited
             | Self::QueueFull
-            | Self::UpstreamRejected => Fault::Client,
+            | Self::UpstreamRejected
+            | Self::ContextLengthExceeded => Fault::Client,
             Self::UpstreamThrottled
             | Self::UpstreamDenied
             | Self::UpstreamProtocol
@@ -244,9 +261,11 @@ impl FailureKind {
             | Self::ModelNotFound
             | Self::SessionNotFound
             | Self::TurnNotFound
+            | Self::FileNotFound
             | Self::MethodNotAllowed
             | Self::SessionBusy
             | Self::UpstreamRejected
+            | Self::ContextLengthExceeded
             | Self::UpstreamDenied
             | Self::UpstreamProtocol
             | Self::UpstreamDependency

@@ -29,11 +29,13 @@ fn exception(kind: FailureKind) -> &'static str {
         | FailureKind::UnsupportedMediaType
         | FailureKind::RequestTimeout
         | FailureKind::MethodNotAllowed
+        | FailureKind::ContextLengthExceeded
         | FailureKind::UpstreamRejected => "ValidationException",
         FailureKind::InvalidApiKey | FailureKind::ModelNotAllowed => "AccessDeniedException",
         FailureKind::NotFound
         | FailureKind::ModelNotFound
         | FailureKind::SessionNotFound
+        | FailureKind::FileNotFound
         | FailureKind::TurnNotFound => "ResourceNotFoundException",
         FailureKind::SessionBusy => "ConflictException",
         FailureKind::RateLimited | FailureKind::QueueFull | FailureKind::UpstreamThrottled => {

@@ -30,6 +30,7 @@ mod json_text;
 mod member;
 pub mod ndjson;
 pub mod openai_chat;
+pub mod openai_embeddings;
 pub mod openai_error;
 mod said;
 pub mod sse;

@@ -7,7 +7,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod agent_state;
 mod agent_stream;
+mod agentcore;
 mod ask;
 mod bad_input;
 mod broker;
@@ -18,12 +20,19 @@ mod drain;
 mod expiry;
 mod failures;
 mod fallbacks;
+mod files;
 mod gate;
+mod golden;
+mod inline_agents;
 mod keep_alive;
 mod leaving;
 mod logs;
+mod models;
+mod moving;
 mod names;
+mod recorded;
 mod resuming;
+mod return_of_control;
 mod sessions;
 mod transcripts;
 mod turns;

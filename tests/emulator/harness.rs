@@ -11,7 +11,8 @@ use aws_sdk_bedrockagentruntime::operation::invoke_agent::InvokeAgentError;
 use aws_sdk_bedrockagentruntime::operation::invoke_agent::builders::InvokeAgentFluentBuilder;
 use aws_sdk_bedrockagentruntime::types::error::ResponseStreamError;
 use aws_sdk_bedrockagentruntime::types::{
-    ResponseStream, ReturnControlPayload, SessionState, StreamingConfigurations, TracePart,
+    Citation, OutputFile, ResponseStream, ReturnControlPayload, SessionState,
+    StreamingConfigurations, TracePart,
 };
 use aws_smithy_types::event_stream::RawMessage;
 use bytes::Bytes;
@@ -27,6 +28,10 @@ use tokio_util::sync::CancellationToken;
 
 /// More than anything here takes, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The credentials of a request that is signed.
+pub(crate) const SIGNED: &str =
+    "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/20260101/us-east-1/bedrock/aws4_request";
 
 /// How a stream fails.
 pub(crate) type StreamFailure = SdkError<ResponseStreamError, RawMessage>;
@@ -93,6 +98,8 @@ pub(crate) struct Heard {
     pub(crate) chunks: Vec<Vec<u8>>,
     pub(crate) traces: Vec<TracePart>,
     pub(crate) returned: Vec<ReturnControlPayload>,
+    pub(crate) citations: Vec<Citation>,
+    pub(crate) files: Vec<OutputFile>,
     pub(crate) unknown: usize,
     pub(crate) failure: Option<StreamFailure>,
 }
@@ -119,9 +126,12 @@ async fn hear_out(
         match answer.completion.recv().await {
             Ok(Some(ResponseStream::Chunk(part))) => {
                 heard.chunks.push(part.bytes.unwrap().into_inner());
+                let cited = part.attribution.and_then(|attribution| attribution.citations);
+                heard.citations.extend(cited.unwrap_or_default());
             }
             Ok(Some(ResponseStream::Trace(part))) => heard.traces.push(part),
             Ok(Some(ResponseStream::ReturnControl(payload))) => heard.returned.push(payload),
+            Ok(Some(ResponseStream::Files(part))) => heard.files.extend(part.files.unwrap()),
             Ok(Some(_)) => heard.unknown += 1,
             Ok(None) => return Ok(heard),
             Err(failure) => {
@@ -157,12 +167,32 @@ impl Running {
         authorization: Option<&str>,
         body: &'static str,
     ) -> (Response<()>, Value) {
+        self.exchange(method, path, authorization, body.to_owned()).await
+    }
+
+    /// A plain HTTP `POST`; the body of the answer as JSON, or null.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        authorization: Option<&str>,
+        body: String,
+    ) -> (Response<()>, Value) {
+        self.exchange(Method::POST, path, authorization, body).await
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        authorization: Option<&str>,
+        body: String,
+    ) -> (Response<()>, Value) {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         if let Some(authorization) = authorization {
             request = request.header("authorization", authorization);
         }
         let client = legacy::Client::builder(TokioExecutor::new()).build_http();
-        let request = request.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap();
+        let request = request.body(Full::new(Bytes::from(body))).unwrap();
         let (head, body) = client.request(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (Response::from_parts(head, ()), serde_json::from_slice(&body).unwrap_or_default())

@@ -8,17 +8,16 @@ use outcrop::config;
 use outcrop::emulator::{self, BindError};
 use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, client, faulty, hear, start, start_with};
+use crate::harness::{PATIENCE, SIGNED, client, faulty, hear, start, start_with};
 
 const TEXT_PATH: &str = "/agents/ABCDEF1234/agentAliases/TSTALIASID/sessions/some-session/text";
-const SIGNED: &str =
-    "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/20260101/us-east-1/bedrock/aws4_request";
 
 #[tokio::test]
 async fn errors_have_the_services_form() {
     let emulator = start().await;
     let bad_path = TEXT_PATH.replace("some-session", "a%20b");
     let missing = TEXT_PATH.replace("ABCDEF1234", "MISSING404");
+    let no_such = TEXT_PATH.replace("ABCDEF1234", "NOSUCHAGNT");
     let text = r#"{"inputText":"hello"}"#;
     for (path, signed, body, status, kind) in [
         (TEXT_PATH, None, text, 403, "MissingAuthenticationTokenException"),
@@ -26,7 +25,10 @@ async fn errors_have_the_services_form() {
         (TEXT_PATH, Some(SIGNED), "{}", 400, "ValidationException"),
         (&bad_path, Some(SIGNED), text, 400, "ValidationException"),
         (&missing, Some(SIGNED), text, 404, "ResourceNotFoundException"),
-        ("/agents/x", Some(SIGNED), text, 404, "UnknownOperationException"),
+        (&no_such, Some(SIGNED), text, 404, "ResourceNotFoundException"),
+        ("/agents/x/y", Some(SIGNED), text, 404, "UnknownOperationException"),
+        ("/agents/x", Some(SIGNED), text, 400, "ValidationException"),
+        ("/agents/xy", Some(SIGNED), text, 400, "ValidationException"),
     ] {
         let (head, body) = emulator.request(Method::POST, path, signed, body).await;
         assert_eq!(head.status().as_u16(), status, "{path}");

@@ -125,7 +125,7 @@ const WRONG_REPORT: &str = r#"
 27: models[loan-advisor].session_attributes: channel must be a string, not 3
 29: models[loan-advisor].backend: is missing
 30: models[loan-advisor].name: is the name of the model on line 24 too
-31: models[loan-advisor].colour: unknown key; known here: action_groups, agent_alias_id, agent_id, backend, caller_attribute, caller_fields, disconnect_policy, endpoint_url, exclude_thinking, expose_traces, fallbacks, file_use, first_event_timeout_seconds, foundation_model, guardrail_id, guardrail_interval, guardrail_version, harness_arn, hedge_agents, hedge_seconds, idle_session_ttl_seconds, instruction, keep_alive_seconds, knowledge_bases, latency, memory_id, metadata_attributes, name, payload, previous_turns, prompt_session_attributes, qualifier, reasoning, region, runtime_arn, runtime_user, session_attributes, session_per_key, stall_timeout_seconds, stream, system_prompt_attribute, tool_errors, traces, turn_policy, upstreams
+31: models[loan-advisor].colour: unknown key; known here: action_groups, agent_alias_id, agent_id, api_key, backend, base_url, caller_attribute, caller_fields, disconnect_policy, endpoint_url, exclude_thinking, expose_traces, fallbacks, fetch_urls, file_use, first_event_timeout_seconds, foundation_model, guardrail_id, guardrail_interval, guardrail_version, harness_arn, hedge_agents, hedge_seconds, idle_session_ttl_seconds, instruction, keep_alive_seconds, knowledge_bases, latency, max_tokens, memory_id, metadata_attributes, model_id, name, payload, previous_turns, prompt_cache, prompt_session_attributes, qualifier, reasoning, region, regions, runtime_arn, runtime_user, service_tier, session_attributes, session_per_key, stall_timeout_seconds, stream, system_prompt_attribute, tool_errors, traces, turn_policy, upstreams
 34: keys[0].tenant: a tenant must be 1 to 64 characters of [0-9a-zA-Z._-], not "two words"
 35: keys[0].hash: must be sha256: and 64 hexadecimal digits
 39: keys[1].key: is shorter than 16 characters; make one with `outcrop config set key`
@@ -418,4 +418,22 @@ fn what_is_shown_says_where_it_came_from_and_masks_hashes() {
 fn the_example_loads() {
     let config = loaded(EXAMPLE).config;
     assert_eq!((config.models.len(), config.keys.len()), (2, 1));
+}
+
+#[test]
+fn the_key_of_an_upstream_may_be_a_reference_and_is_never_shown() {
+    let file = |key: &str| {
+        format!("[[models]]\nname = \"a\"\nbackend = \"openai\"\napi_key = \"{key}\"\n")
+    };
+    let environment = Environment::from([("UPSTREAM", "sk-of-the-upstream")]);
+    let loaded = loaded_with(&file("${UPSTREAM}"), environment);
+    let key = loaded.config.models[0].text.api_key.as_ref().unwrap();
+    assert_eq!(key.expose(), "sk-of-the-upstream");
+    assert!(!loaded.show(Hashes::Whole).contains("sk-of"));
+    for (wrong, why) in [("${MISSING}", "not set"), ("two words", "visible ASCII")] {
+        let file = SourceFile { path: "outcrop.toml".into(), text: file(wrong) };
+        let sources = Sources { file: Some(file), ..Sources::default() };
+        let report = load(&sources).unwrap_err().to_string();
+        assert!(report.contains("4: models[a].api_key") && report.contains(why), "{report}");
+    }
 }

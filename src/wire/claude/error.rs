@@ -51,12 +51,14 @@ fn error_type(kind: FailureKind) -> &'static str {
         | FailureKind::RequestTimeout
         | FailureKind::MethodNotAllowed
         | FailureKind::SessionBusy
+        | FailureKind::ContextLengthExceeded
         | FailureKind::UpstreamRejected => "invalid_request_error",
         FailureKind::InvalidApiKey => "authentication_error",
         FailureKind::ModelNotAllowed => "permission_error",
         FailureKind::NotFound
         | FailureKind::ModelNotFound
         | FailureKind::SessionNotFound
+        | FailureKind::FileNotFound
         | FailureKind::TurnNotFound => "not_found_error",
         FailureKind::TooLarge => "request_too_large",
         FailureKind::RateLimited | FailureKind::QueueFull | FailureKind::UpstreamThrottled => {

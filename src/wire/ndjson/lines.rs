@@ -251,12 +251,14 @@ fn error_code(kind: FailureKind) -> &'static str {
         | FailureKind::TooLarge
         | FailureKind::UnsupportedMediaType
         | FailureKind::MethodNotAllowed
-        | FailureKind::UpstreamRejected => "invalid_request",
+        | FailureKind::UpstreamRejected
+        | FailureKind::ContextLengthExceeded => "invalid_request",
         FailureKind::InvalidApiKey | FailureKind::ModelNotAllowed => "unauthorized",
         FailureKind::NotFound
         | FailureKind::ModelNotFound
         | FailureKind::SessionNotFound
-        | FailureKind::TurnNotFound => "not_found",
+        | FailureKind::TurnNotFound
+        | FailureKind::FileNotFound => "not_found",
         FailureKind::SessionBusy => "conflict",
         FailureKind::RateLimited
         | FailureKind::QueueFull
