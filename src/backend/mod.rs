@@ -23,6 +23,7 @@ pub mod http;
 
 mod agentcore;
 mod aws;
+mod aws_refusal;
 mod bedrock;
 mod bedrock_agent;
 mod bedrock_inline_agent;
