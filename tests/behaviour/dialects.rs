@@ -152,13 +152,9 @@ async fn errors_before_and_in_a_stream_are_anthropics_own() {
     let unknown = json!({ "model": "no-such", "messages": [user("hello there")] });
     assert_eq!(error(&unknown).await, (404, "not_found_error".to_owned()));
     assert_eq!(error(&json!({})).await, (400, "invalid_request_error".to_owned()));
-    let mut image = anthropic(&[json!({ "role": "user", "content": [
-        { "type": "text", "text": "what is this" },
-        { "type": "image", "source": { "type": "base64", "media_type": "image/png", "data": "aGk=" } },
-    ] })]);
-    assert_eq!(error(&image).await.0, 400);
-    image["messages"][0]["content"][1]["type"] = "hologram".into();
-    assert_eq!(error(&image).await, (400, "invalid_request_error".to_owned()));
+    let hologram = json!({ "role": "user", "content": [{ "type": "hologram" }] });
+    let hologram = anthropic(&[hologram]);
+    assert_eq!(error(&hologram).await, (400, "invalid_request_error".to_owned()));
     let mut cut = faulty(anthropic(&[user("count to 5")]), "cut:2");
     cut["stream"] = true.into();
     let frames = frames(&mut broker.post("/v1/messages", &cut).send().await).await;
@@ -396,4 +392,141 @@ async fn a_silent_agent_is_covered_by_pings() {
     let names = names(&frames);
     assert_eq!(names[..2], ["message_start", "ping"]);
     assert_eq!(names.last(), Some(&"message_stop"));
+}
+
+const MODEL: &str = "[[models]]\nname = \"claude\"\nbackend = \"bedrock\"\n\
+                     model_id = \"us.anthropic.claude-sonnet-4-20250514-v1:0\"\n";
+/// What a model thinks, says and calls, and says again when it has the results.
+const SCRIPT: &str = "think: I should look.; say: Let me look.; \
+                      call: get_weather city=Oslo; call: get_time city=Oslo; then say: It rains.";
+
+async fn with_model() -> Broker {
+    Broker::with(Setup { tables: MODEL, ..Setup::default() }).await
+}
+
+fn kinds(content: &Value) -> Vec<&str> {
+    content.as_array().unwrap().iter().map(|block| block["type"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_model_thinks_calls_and_goes_on_in_anthropics_dialect() {
+    let broker = with_model().await;
+    let tool = |name| json!({ "name": name, "input_schema": { "type": "object" } });
+    let body = |messages: &[Value]| {
+        json!({
+            "model": "claude", "max_tokens": 4_000, "messages": messages,
+            "thinking": { "type": "enabled", "budget_tokens": 1_500 },
+            "tools": [tool("get_weather"), tool("get_time")],
+        })
+    };
+    let first = broker.post("/v1/messages", &body(&[user(SCRIPT)])).send().await.json().await;
+    let content = &first["content"];
+    let expected = ["thinking", "text", "tool_use", "tool_use"];
+    assert_eq!(kinds(content), expected, "{first}");
+    assert_eq!(content[0]["thinking"], "I should look.");
+    assert_ne!(content[0]["signature"], "");
+    assert_eq!(content[2]["input"], json!({ "city": "Oslo" }));
+    assert_eq!(first["stop_reason"], "tool_use");
+    let result = |at: usize, text: &str| {
+        let call = content[at]["id"].clone();
+        json!({ "type": "tool_result", "tool_use_id": call, "content": text })
+    };
+    let assistant = json!({ "role": "assistant", "content": content });
+    let results = json!({ "role": "user", "content": [result(2, "rain"), result(3, "noon")] });
+    let mut second = body(&[user(SCRIPT), assistant, results]);
+    second["stream"] = true.into();
+    let mut reply = broker.post("/v1/messages", &second).send().await;
+    assert_eq!(reply.header("x-outcrop-session"), "continued");
+    let frames = frames(&mut reply).await;
+    assert_eq!(
+        said(&frames, "/delta/text"),
+        "get_weather says: rain get_time says: noon It rains."
+    );
+    assert_eq!(names(&frames).last(), Some(&"message_stop"));
+}
+
+#[tokio::test]
+async fn a_model_thinks_calls_and_goes_on_by_converse() {
+    let broker = with_model().await;
+    let tool = |name| json!({ "toolSpec": { "name": name, "inputSchema": { "json": { "type": "object" } } } });
+    let body = |messages: &[Value]| {
+        json!({
+            "messages": messages,
+            "inferenceConfig": { "maxTokens": 4_000 },
+            "toolConfig": { "tools": [tool("get_weather"), tool("get_time")] },
+            "additionalModelRequestFields": {
+                "thinking": { "type": "enabled", "budget_tokens": 1_500 },
+            },
+        })
+    };
+    let asked = json!({ "role": "user", "content": [{ "text": SCRIPT }] });
+    let mut first =
+        broker.post("/model/claude/converse", &body(std::slice::from_ref(&asked))).send().await;
+    let first = first.json().await;
+    let message = &first["output"]["message"];
+    let thought = &message["content"][0]["reasoningContent"]["reasoningText"];
+    assert_eq!(thought["text"], "I should look.", "{first}");
+    assert!(thought["signature"].is_string());
+    assert_eq!(first["stopReason"], "tool_use");
+    let calls = message["content"].as_array().unwrap();
+    let results = calls.iter().filter_map(|block| block["toolUse"]["toolUseId"].as_str());
+    let results = results.map(
+        |call| json!({ "toolResult": { "toolUseId": call, "content": [{ "text": "rain" }] } }),
+    );
+    let results = json!({ "role": "user", "content": results.collect::<Vec<_>>() });
+    let second = body(&[asked, message.clone(), results]);
+    let reply = broker.post("/model/claude/converse-stream", &second).send().await;
+    let frames = binary_frames(reply).await;
+    let text = frames.iter().filter_map(|(_, payload)| payload["delta"]["text"].as_str());
+    assert_eq!(text.collect::<String>(), "get_weather says: rain get_time says: rain It rains.");
+    assert_eq!(frames.last().unwrap().0, "metadata");
+}
+
+#[tokio::test]
+async fn a_model_sees_the_pictures_and_documents_of_every_dialect() {
+    const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    let broker = with_model().await;
+    let mut body = json!({ "model": "claude", "max_tokens": 500, "messages": [{ "role": "user", "content": [
+        { "type": "text", "text": "Look at this." },
+        { "type": "image", "source": { "type": "base64", "media_type": "image/png", "data": PIXEL } },
+        { "type": "document", "title": "House rules",
+          "source": { "type": "text", "media_type": "text/plain", "data": "Be kind." } },
+    ] }] });
+    let seen = |text: &str| text.contains("image (png") && text.contains("document");
+    let answer = broker.post("/v1/messages", &body).send().await.json().await;
+    assert!(seen(answer["content"][0]["text"].as_str().unwrap()), "{answer}");
+    body["anthropic_version"] = "bedrock-2023-05-31".into();
+    let answer = broker.post("/model/claude/invoke", &body).send().await.json().await;
+    assert!(seen(answer["content"][0]["text"].as_str().unwrap()), "{answer}");
+    let body = json!({ "messages": [{ "role": "user", "content": [
+        { "text": "Look at this." },
+        { "image": { "format": "png", "source": { "bytes": PIXEL } } },
+        { "document": { "format": "txt", "name": "House rules", "source": { "bytes": "QmUga2luZC4=" } } },
+    ] }] });
+    let answer = broker.post("/model/claude/converse", &body).send().await.json().await;
+    let text = answer["output"]["message"]["content"][0]["text"].as_str().unwrap();
+    assert!(seen(text), "{answer}");
+}
+
+#[tokio::test]
+async fn every_dialect_tells_why_a_model_stopped() {
+    let broker = with_model().await;
+    let cases = [
+        ("max_tokens", "max_tokens", "max_tokens", "LENGTH"),
+        ("content_filtered", "refusal", "content_filtered", "CONTENT_FILTERED"),
+    ];
+    for (reason, claude, converse_reason, titan) in cases {
+        let text = format!("say: We offer loans; stop: {reason}");
+        let mut body = native(&text);
+        body["model"] = "claude".into();
+        let path = "/v1/chat/completions";
+        let answer = broker.post(path, &body).send().await.json().await;
+        assert_eq!(answer["stop_reason"], claude, "{answer}");
+        let body = json!({ "model": "claude", "inputText": text });
+        let answer = broker.post(path, &body).send().await.json().await;
+        assert_eq!(answer["results"][0]["completionReason"], titan, "{answer}");
+        let path = "/model/claude/converse";
+        let answer = broker.post(path, &converse(&text)).send().await.json().await;
+        assert_eq!(answer["stopReason"], converse_reason, "{answer}");
+    }
 }
