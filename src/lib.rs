@@ -18,13 +18,15 @@
 //! ```
 //!
 //! 1. The [`listener`](edge::listener) accepts the connection and bounds it. One warp filter in
-//!    [`edge`] takes the request apart; one table, `edge/routes.rs`, says what answers it.
+//!    [`edge`] takes the request apart; one table, `edge/routes.rs`, says what answers it. The
+//!    paths of turns come from the formats that are spoken there (`edge/surfaces.rs`).
 //! 2. The [`Gate`](gate::Gate) finds out who is calling and takes the request from the key's
 //!    allowance, before the body is read. The [`Admission`](gate::Admission) that it gives is
 //!    held until the turn has ended.
 //! 3. A [`WireFormat`](wire::WireFormat) decodes the body into a
 //!    [`TurnRequest`](turn::TurnRequest). [`FORMATS`](wire::FORMATS) lists the formats. They know
 //!    nothing of backends, and backends nothing of them: both speak the vocabulary in [`turn`].
+//!    The answer is in the format of the body, or in the one that `target_format` names.
 //! 4. [`Routes`](backend::Routes) finds the model: a configured name, a direct form, or the
 //!    default. Agents that nobody configured are known from the control plane, which a task of
 //!    its own asks from time to time (`backend/discovery/watcher.rs`).
@@ -92,6 +94,7 @@
 //! | a request head | 64 KiB and 100 fields, 10 s | `server.header_limit_bytes`, `server.header_timeout_seconds` |
 //! | a request body | 20 MiB, 30 s | `server.body_limit_bytes`, `server.body_timeout_seconds` |
 //! | messages and attachments in one chat request | 10,000 and 1,000 | `wire/openai_chat/messages.rs` |
+//! | messages and blocks in one request of another dialect | 10,000 and 40,000 | `wire/said.rs` |
 //! | a client that takes no bytes | 60 s | `server.write_timeout_seconds` |
 //! | requests a minute and turns at once of a key | none | `keys.requests_per_minute`, `keys.concurrent_turns` |
 //! | requests a minute of all keys | none | `limits.requests_per_minute` |

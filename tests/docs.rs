@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory as _;
 use outcrop::cli::Cli;
 use outcrop::turn::FailureKind;
-use outcrop::wire::openai_chat;
+use outcrop::wire::{FORMATS, openai_chat};
 
 /// The pages that name things.
 const PAGES: &[&str] = &[
@@ -21,6 +21,7 @@ const PAGES: &[&str] = &[
     "docs/configuration.md",
     "docs/dependencies.md",
     "docs/emulator.md",
+    "docs/formats.md",
     "docs/metrics.md",
     "docs/operations.md",
 ];
@@ -97,13 +98,15 @@ fn every_dependency_is_explained_and_nothing_else() {
     }
 }
 
-/// The patterns of paths in the table of routes.
+/// The patterns of paths in the table of routes, and those of the formats.
 fn routes() -> Vec<String> {
     let table = read("src/edge/routes.rs");
     let table = section(&table, "const ROUTES", "\n];");
     let paths = table.split("paths: &[").skip(1).filter_map(|after| after.split(']').next());
     let quoted = paths.flat_map(|list| list.split('"').skip(1).step_by(2));
-    quoted.map(str::to_owned).collect()
+    let of_formats = FORMATS.iter().flat_map(|format| format.endpoints());
+    let of_formats = of_formats.flat_map(|endpoint| endpoint.paths.iter().copied());
+    quoted.chain(of_formats).map(str::to_owned).collect()
 }
 
 fn is_route(path: &str, routes: &[String]) -> bool {
@@ -134,6 +137,25 @@ fn every_path_that_the_readme_asks_for_is_a_route() {
     for path in spans(&page).into_iter().filter(is_ours) {
         assert!(is_route(path, &routes), "{path} is no route");
     }
+}
+
+#[test]
+fn every_dialect_and_every_path_of_one_is_documented() {
+    let (readme, formats) = (read("README.md"), read("docs/formats.md"));
+    let dialects = section(&formats, "\n## Dialects\n", "\n### ");
+    let (paths, named) = (section(&readme, "\n## Paths\n", "\n## "), spans(dialects));
+    for format in FORMATS {
+        let target = format.target();
+        assert!(target.is_none_or(|target| named.contains(&target)), "{target:?}");
+        for endpoint in format.endpoints() {
+            assert!(named.contains(&endpoint.name), "{} is not in formats.md", endpoint.name);
+            assert!(spans(paths).contains(&endpoint.name), "{} not in README", endpoint.name);
+        }
+    }
+    let listed = dialects.lines().filter_map(|row| row.rsplit('|').nth(1)).flat_map(spans);
+    let targets = FORMATS.iter().filter_map(|format| format.target());
+    let listed: BTreeSet<_> = listed.filter(|span| *span != "target_format").collect();
+    assert_eq!(listed, targets.collect());
 }
 
 #[test]

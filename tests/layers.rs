@@ -40,8 +40,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("ractor", &["session"]),
     ("governor", &["gate"]),
     ("prometheus", &["metrics"]),
-    ("aws_smithy_eventstream", &["backend", "emulator"]),
-    ("aws_smithy_types", &["backend", "emulator"]),
+    // Bedrock's dialects stream in frames: a format's bytes, no I/O.
+    ("aws_smithy_eventstream", &["backend", "emulator", "wire"]),
+    ("aws_smithy_types", &["backend", "emulator", "wire"]),
     ("aws_", &["backend"]),
     ("hyper::client", &["backend"]),
     ("hyper_util::client", &["backend"]),

@@ -12,11 +12,11 @@ use warp::reply::Response;
 use crate::backend::Route;
 use crate::gate::{Admission, Caller};
 use crate::turn::{EmbeddingRequest, Embeddings, Failure, FailureKind};
+use crate::wire::USUAL;
 use crate::wire::openai_embeddings::{decode, write};
 
 use super::request::{Incoming, read_body};
-use super::turns::Refusal;
-use super::{CHAT, Edge, reply};
+use super::{Edge, reply};
 
 impl Edge {
     /// Takes the request from the caller's allowance, has it answered and charges the tokens.
@@ -27,7 +27,7 @@ impl Edge {
     {
         let (caller, admission) = match self.admit(incoming) {
             Ok(admitted) => admitted,
-            Err(refused) => return Refusal::write(refused, CHAT),
+            Err(refused) => return refused.write(USUAL, &incoming.id),
         };
         let answered = self.embed(incoming, body, &caller, &admission).await;
         let mut response = answered.unwrap_or_else(|failure| reply::failure(&failure));

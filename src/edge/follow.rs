@@ -175,6 +175,7 @@ impl Follow {
         }
         let wait = self.keep_alive.saturating_sub(now - self.quiet_since);
         self.timer.as_mut().reset(tokio::time::Instant::now() + wait);
-        is_due.then(|| Bytes::from_static(self.encoder.keep_alive()))
+        let sign = self.encoder.keep_alive();
+        (is_due && !sign.is_empty()).then(|| Bytes::from_static(sign))
     }
 }

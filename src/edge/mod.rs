@@ -25,7 +25,6 @@ use crate::gate::Gate;
 use crate::metrics::Metrics;
 use crate::session::Sessions;
 use crate::turn::{Failure, FailureKind, RequestId};
-use crate::wire::{Defaults, WireFormat, ndjson, openai_chat};
 
 pub mod listener;
 
@@ -38,12 +37,12 @@ mod reply;
 mod request;
 mod routes;
 mod sessions;
+mod surfaces;
 mod turns;
 
 use listener::{Limits, Shutdown};
 use request::Incoming;
-use routes::{Route, Target};
-use turns::Surface;
+use routes::{Place, Target};
 
 /// How long answers may take to reach their clients once all turns have ended.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -159,8 +158,8 @@ impl Edge {
         let origin = head.headers.get(http::header::ORIGIN).cloned();
         let received = head.received;
         let (name, mut response) = match routes::find(path) {
-            Some((route, captured)) => {
-                (route.name, self.on_route((route, captured), head, &id, body).await)
+            Some((place, captured)) => {
+                (place.name(), self.at((place, captured), head, &id, body).await)
             }
             None => ("other", reply::failure(&no_such_path())),
         };
@@ -177,9 +176,9 @@ impl Edge {
         response
     }
 
-    async fn on_route<S, B>(
+    async fn at<S, B>(
         &self,
-        (route, captured): (&'static Route, Option<String>),
+        (place, captured): (Place, Option<String>),
         head: Head,
         id: &RequestId,
         body: S,
@@ -192,19 +191,16 @@ impl Edge {
         if method == Method::OPTIONS {
             return reply::preflight(&headers);
         }
-        let target = route.target(&method).filter(|target| {
-            *target != Target::ResumeChat || headers.contains_key("last-event-id")
+        let incoming = Incoming { headers, id: id.clone(), captured, query, received };
+        let target = place.target(&method).filter(|target| {
+            !matches!(target, Target::Resume(_)) || incoming.headers.contains_key("last-event-id")
         });
         let Some(target) = target else {
-            let message = format!("{method} is not for this path; it takes {}", route.allowed());
-            let failure = Failure::new(FailureKind::MethodNotAllowed, message);
-            return reply::method_not_allowed(&failure, &route.allowed());
+            return wrong_method(&method, place, &incoming);
         };
-        let incoming = Incoming { headers, id: id.clone(), captured, query, received };
         match target {
-            Target::Chat { streams } => self.turn(&incoming, body, self.chat(streams)).await,
-            Target::ResumeChat => self.resume(&incoming, CHAT),
-            Target::AgentStream => self.turn(&incoming, body, self.agent_stream()).await,
+            Target::Speak(surface) => self.speak(&incoming, body, surface).await,
+            Target::Resume(surface) => self.resume(&incoming, surface.usual()),
             Target::Embeddings => self.embeddings(&incoming, body).await,
             Target::Models => or_failure(self.models(&incoming)),
             Target::Model => or_failure(self.model(&incoming)),
@@ -227,29 +223,24 @@ impl Edge {
     }
 }
 
-impl Edge {
-    /// OpenAI's chat; where it streams by default, voice platforms call.
-    fn chat(&self, streams: bool) -> Surface {
-        let server = &self.config.server;
-        let keep_alive = if streams { server.voice_keep_alive } else { server.keep_alive };
-        Surface { format: CHAT, defaults: Defaults { stream: streams }, keep_alive }
-    }
-
-    fn agent_stream(&self) -> Surface {
-        let keep_alive = self.config.server.keep_alive;
-        Surface { format: NDJSON, defaults: Defaults { stream: true }, keep_alive }
-    }
-}
-
-const CHAT: &dyn WireFormat = &openai_chat::OpenAiChat;
-const NDJSON: &dyn WireFormat = &ndjson::Ndjson;
-
 fn or_failure(result: Result<Response, Failure>) -> Response {
     result.unwrap_or_else(|failure| reply::failure(&failure))
 }
 
 async fn or_refused(work: impl Future<Output = Result<Response, Failure>>) -> Response {
     or_failure(work.await)
+}
+
+fn wrong_method(method: &Method, place: Place, incoming: &Incoming) -> Response {
+    let allowed = place.allowed();
+    let message = format!("{method} is not for this path; it takes {allowed}");
+    let failure = Failure::new(FailureKind::MethodNotAllowed, message);
+    let mut response = match place {
+        Place::Spoken(surface) => reply::failure_in(surface.usual(), &incoming.id, &failure),
+        Place::Fixed(_) => reply::failure(&failure),
+    };
+    reply::put(response.headers_mut(), http::header::ALLOW, &allowed);
+    response
 }
 
 fn no_such_path() -> Failure {

@@ -14,6 +14,7 @@ use warp::reply::Response;
 use crate::metrics;
 use crate::turn::Failure;
 
+use super::surfaces::SURFACES;
 use super::{Edge, reply};
 
 impl Edge {
@@ -77,6 +78,7 @@ pub(super) fn live() -> Response {
 
 /// `GET /`: what this is.
 pub(super) fn info() -> Response {
+    let endpoints = SURFACES.iter().map(|surface| surface.endpoint.name);
     let body = json!({
         "service": "outcrop",
         "version": env!("CARGO_PKG_VERSION"),
@@ -99,6 +101,7 @@ pub(super) fn info() -> Response {
             "ready": "GET /readyz",
             "metrics": "GET /metrics",
         },
+        "dialects": endpoints.map(|name| format!("POST {name}")).collect::<Vec<_>>(),
     });
     reply::json(StatusCode::OK, &body)
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
     CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, VARY,
 };
 use http::{HeaderMap, StatusCode};
@@ -11,12 +11,12 @@ use serde_json::Value;
 use warp::reply::Response;
 
 use crate::gate;
-use crate::turn::Failure;
-use crate::wire::openai_error;
+use crate::turn::{Failure, RequestId};
+use crate::wire::{Replied, WireFormat, openai_error};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// What scripts in a browser may read of a reply.
-const EXPOSED: &str = "content-disposition, x-request-id, x-session-id, x-outcrop-session, \
+const EXPOSED: &str = "content-disposition, x-request-id, request-id, x-session-id, x-outcrop-session, \
                        x-outcrop-turn, x-outcrop-usage, openai-processing-ms, retry-after, retry-after-ms, \
                        x-should-retry, x-ratelimit-limit-requests, \
                        x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
@@ -39,13 +39,23 @@ pub(super) fn bytes(status: StatusCode, media_type: HeaderValue, body: Bytes) ->
 
 /// A failure in OpenAI's shape.
 pub(super) fn failure(failure: &Failure) -> Response {
-    failure_as(failure, openai_error::body(failure))
+    failure_as(failure, failure.kind.status(), openai_error::body(failure))
 }
 
-/// A failure with a body that a format wrote.
-pub(super) fn failure_as(failure: &Failure, body: Bytes) -> Response {
-    let status = StatusCode::from_u16(failure.kind.status());
-    let mut response = bytes(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), JSON, body);
+/// A failure as a format tells it.
+pub(super) fn failure_in(
+    format: &dyn WireFormat,
+    request: &RequestId,
+    failure: &Failure,
+) -> Response {
+    let mut response = failure_as(failure, format.status(failure.kind), format.refusal(failure));
+    put_all(response.headers_mut(), format.headers(request, Replied::Refusal(failure)));
+    response
+}
+
+fn failure_as(failure: &Failure, status: u16, body: Bytes) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = bytes(status, JSON, body);
     let headers = response.headers_mut();
     if let Some(wait) = failure.retry_after {
         gate::write_retry_after(wait, headers);
@@ -55,11 +65,11 @@ pub(super) fn failure_as(failure: &Failure, body: Bytes) -> Response {
     response
 }
 
-/// A reply to a method that the path does not know.
-pub(super) fn method_not_allowed(failed: &Failure, allowed: &str) -> Response {
-    let mut response = failure(failed);
-    put(response.headers_mut(), ALLOW, allowed);
-    response
+/// Puts the headers that a format wants.
+pub(super) fn put_all(headers: &mut HeaderMap, wanted: Vec<(&'static str, String)>) {
+    for (name, value) in wanted {
+        put(headers, HeaderName::from_static(name), &value);
+    }
 }
 
 /// Puts a header whose value is text of ours; one that is no header value is left out.

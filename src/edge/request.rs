@@ -9,6 +9,7 @@ use tokio_stream::{Stream, StreamExt as _};
 
 use crate::config::Server;
 use crate::turn::{Failure, FailureKind, RequestId};
+use crate::wire::{self, WireFormat};
 
 /// A request's head, and what the route made of its path.
 #[derive(Debug)]
@@ -32,6 +33,14 @@ impl Incoming {
         let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
         let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
         percent_decode(value)
+    }
+
+    /// The format that the answer is wanted in, where the query says (`target_format`).
+    ///
+    /// # Errors
+    /// `BadRequest` for one that there is not.
+    pub(super) fn target_format(&self) -> Result<Option<&'static dyn WireFormat>, Failure> {
+        self.query("target_format").map(|name| wire::target(&name)).transpose()
     }
 
     /// How many entries a list is to have: `limit`, at most `most`.

@@ -1,21 +1,19 @@
-//! Which path leads where: one table.
+//! Which path leads where: one table, and what the formats say of their own paths.
 
 use http::Method;
 
+use crate::wire::Asks;
+
 use super::request::percent_decode;
+use super::surfaces::{SURFACES, Surface};
 
 /// What answers a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Target {
-    /// A turn, in OpenAI's chat format.
-    Chat {
-        /// Whether the answer streams where the body does not say.
-        streams: bool,
-    },
-    /// A stream that broke off, in OpenAI's chat format: only with `Last-Event-ID`.
-    ResumeChat,
-    /// A turn, as NDJSON.
-    AgentStream,
+    /// A turn, or how much it would read.
+    Speak(&'static Surface),
+    /// A stream that broke off: only with `Last-Event-ID`.
+    Resume(&'static Surface),
     /// Vectors of texts.
     Embeddings,
     /// The models there are.
@@ -54,47 +52,26 @@ pub(super) enum Target {
     Info,
 }
 
+/// Where a path leads.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    /// To what is in the table.
+    Fixed(&'static Route),
+    /// To a model.
+    Spoken(&'static Surface),
+}
+
 /// A route: its name for metrics, its paths, and what its methods lead to.
 #[derive(Debug)]
 pub(super) struct Route {
-    pub(super) name: &'static str,
+    name: &'static str,
     /// `{}` stands for one segment, `{*}` at the end for all that follow.
     paths: &'static [&'static str],
-    pub(super) methods: &'static [(Method, Target)],
+    methods: &'static [(Method, Target)],
 }
 
-/// Every route, the ones that must be quick first.
-pub(super) const ROUTES: &[Route] = &[
-    Route {
-        name: "/v1/chat/completions",
-        paths: &[
-            "/v1/chat/completions",
-            "/chat/completions",
-            "/v1/chat/completions/chat/completions",
-            "/chat/completions/chat/completions",
-        ],
-        methods: &[
-            (Method::POST, Target::Chat { streams: false }),
-            (Method::GET, Target::ResumeChat),
-        ],
-    },
-    Route {
-        name: "/api/chat/completions",
-        paths: &[
-            "/api/chat/completions",
-            "/api/chat/completions/chat/completions",
-            "/api/agent/query/openai",
-        ],
-        methods: &[
-            (Method::POST, Target::Chat { streams: true }),
-            (Method::GET, Target::ResumeChat),
-        ],
-    },
-    Route {
-        name: "/api/agent/stream",
-        paths: &["/api/agent/stream"],
-        methods: &[(Method::POST, Target::AgentStream)],
-    },
+/// Every route but those to models.
+const ROUTES: &[Route] = &[
     Route {
         name: "/v1/embeddings",
         paths: &["/v1/embeddings", "/embeddings"],
@@ -153,30 +130,59 @@ pub(super) const ROUTES: &[Route] = &[
     Route { name: "/", paths: &["/", "/v1"], methods: &[(Method::GET, Target::Info)] },
 ];
 
-impl Route {
+impl Place {
+    /// Its name for metrics.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Fixed(route) => route.name,
+            Self::Spoken(surface) => surface.endpoint.name,
+        }
+    }
+
+    fn paths(self) -> &'static [&'static str] {
+        match self {
+            Self::Fixed(route) => route.paths,
+            Self::Spoken(surface) => surface.endpoint.paths,
+        }
+    }
+
     /// What a method leads to; `HEAD` is `GET` without its body.
-    pub(super) fn target(&self, method: &Method) -> Option<Target> {
+    pub(super) fn target(self, method: &Method) -> Option<Target> {
         let wanted = if method == Method::HEAD { &Method::GET } else { method };
-        self.methods.iter().find(|(known, _)| known == wanted).map(|(_, target)| *target)
+        match self {
+            Self::Fixed(route) => {
+                route.methods.iter().find(|(known, _)| known == wanted).map(|(_, target)| *target)
+            }
+            Self::Spoken(surface) if *wanted == Method::POST => Some(Target::Speak(surface)),
+            Self::Spoken(surface) => {
+                let has_streams = matches!(surface.endpoint.asks, Asks::Turn);
+                (*wanted == Method::GET && has_streams).then_some(Target::Resume(surface))
+            }
+        }
     }
 
     /// The methods, as an `allow` header names them.
-    pub(super) fn allowed(&self) -> String {
-        let offered = self.methods.iter().filter(|(_, target)| *target != Target::ResumeChat);
-        let names: Vec<_> = offered.map(|(method, _)| method.as_str()).collect();
-        names.join(", ")
+    pub(super) fn allowed(self) -> String {
+        match self {
+            Self::Fixed(route) => {
+                let names: Vec<_> = route.methods.iter().map(|(name, _)| name.as_str()).collect();
+                names.join(", ")
+            }
+            Self::Spoken(_) => Method::POST.to_string(),
+        }
     }
 }
 
-/// The route of a path, with what stands where it leaves room. A trailing slash does not count.
-pub(super) fn find(path: &str) -> Option<(&'static Route, Option<String>)> {
+/// Where a path leads, with what stands where it leaves room. A trailing slash does not count.
+pub(super) fn find(path: &str) -> Option<(Place, Option<String>)> {
     let trimmed = path.trim_end_matches('/');
     let path = if trimmed.is_empty() { "/" } else { trimmed };
-    ROUTES.iter().find_map(|route| {
-        let captured = route.paths.iter().find_map(|pattern| matches(pattern, path))?;
+    let mut places = SURFACES.iter().map(Place::Spoken).chain(ROUTES.iter().map(Place::Fixed));
+    places.find_map(|place| {
+        let captured = place.paths().iter().find_map(|pattern| matches(pattern, path))?;
         match captured {
-            "" => Some((route, None)),
-            captured => Some((route, Some(percent_decode(captured)?))),
+            "" => Some((place, None)),
+            captured => Some((place, Some(percent_decode(captured)?))),
         }
     })
 }
@@ -197,36 +203,38 @@ fn matches<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
-    fn target(method: Method, path: &str) -> Option<Target> {
-        find(path)?.0.target(&method)
+    fn speaks(path: &str) -> Option<&'static Surface> {
+        match find(path)?.0.target(&Method::POST)? {
+            Target::Speak(surface) => Some(surface),
+            _ => None,
+        }
     }
 
     #[test]
     fn chat_is_at_all_its_paths_with_and_without_a_slash() {
         for path in ["/v1/chat/completions", "/chat/completions", "/v1/chat/completions/"] {
-            assert_eq!(target(Method::POST, path), Some(Target::Chat { streams: false }), "{path}");
+            assert_eq!(speaks(path).unwrap().endpoint.name, "/v1/chat/completions", "{path}");
         }
         for path in ["/api/chat/completions/", "/api/chat/completions/chat/completions"] {
-            assert_eq!(target(Method::POST, path), Some(Target::Chat { streams: true }), "{path}");
+            assert_eq!(speaks(path).unwrap().endpoint.name, "/api/chat/completions", "{path}");
         }
     }
 
     #[test]
     fn what_a_path_holds_is_decoded() {
-        let (route, captured) = find("/v1/models/bedrock%2Fagent%2FA%2FB").unwrap();
-        assert_eq!(
-            (route.name, captured.as_deref()),
-            ("/v1/models/{id}", Some("bedrock/agent/A/B"))
-        );
-        let (_, captured) = find("/v1/models/bedrock/agent/A/B").unwrap();
-        assert_eq!(captured.as_deref(), Some("bedrock/agent/A/B"));
-        let (route, captured) = find("/v1/sessions/call-7/interrupt").unwrap();
-        assert_eq!(
-            (route.name, captured.as_deref()),
-            ("/v1/sessions/{id}/interrupt", Some("call-7"))
-        );
+        let captured = |path: &str| {
+            let (place, captured) = find(path).unwrap();
+            (place.name(), captured.unwrap())
+        };
+        let model = ("/v1/models/{id}", "bedrock/agent/A/B".to_owned());
+        assert_eq!(captured("/v1/models/bedrock%2Fagent%2FA%2FB"), model);
+        assert_eq!(captured("/v1/models/bedrock/agent/A/B"), model);
+        let session = ("/v1/sessions/{id}/interrupt", "call-7".to_owned());
+        assert_eq!(captured("/v1/sessions/call-7/interrupt"), session);
     }
 
     #[test]
@@ -234,8 +242,16 @@ mod tests {
         assert!(find("/v1/nothing").is_none());
         assert!(find("/v1/sessions//interrupt").is_none());
         assert!(find("/v1/sessions/%ff").is_none());
-        let (route, _) = find("/v1/sessions/s").unwrap();
-        assert_eq!(route.target(&Method::PUT), None);
-        assert_eq!(route.allowed(), "GET, DELETE");
+        let (place, _) = find("/v1/sessions/s").unwrap();
+        assert!(place.target(&Method::PUT).is_none());
+        assert_eq!(place.allowed(), "GET, DELETE");
+    }
+
+    #[test]
+    fn no_path_leads_to_two_places() {
+        let places = || SURFACES.iter().map(Place::Spoken).chain(ROUTES.iter().map(Place::Fixed));
+        let paths: Vec<_> = places().flat_map(|place| place.paths().iter().copied()).collect();
+        let different: HashSet<_> = paths.iter().copied().collect();
+        assert_eq!(different.len(), paths.len());
     }
 }

@@ -10,11 +10,12 @@ use warp::reply::Response;
 use crate::gate::Caller;
 use crate::session::Snapshot;
 use crate::turn::{Failure, FailureKind, Message, ModelName, Part, Pending, SessionKey};
-use crate::wire::openai_chat::parse_event_id;
+use crate::wire::USUAL;
+use crate::wire::sse::parse_event_id;
 
 use super::models::{self, epoch_seconds};
 use super::request::{Incoming, read_body};
-use super::{CHAT, Edge, reply};
+use super::{Edge, reply};
 
 /// Sessions listed at once, unless the request says otherwise.
 const LISTED: usize = 100;
@@ -112,9 +113,11 @@ impl Edge {
         Ok(reply::json(StatusCode::OK, &whole(&snapshot)))
     }
 
-    /// `GET /v1/sessions/{id}/events`: the running turn, live, as OpenAI chat chunks.
+    /// `GET /v1/sessions/{id}/events`: the running turn, live, as OpenAI chat chunks unless
+    /// `target_format` says otherwise.
     pub(super) async fn events(&self, incoming: &Incoming) -> Result<Response, Failure> {
         let (caller, key) = self.session_key(incoming)?;
+        let format = incoming.target_format()?.unwrap_or(USUAL);
         let seen = incoming.header("last-event-id").and_then(parse_event_id);
         let snapshot = self.sessions.read(&key).await?;
         if let Some((turn, after)) = seen {
@@ -122,13 +125,13 @@ impl Edge {
                 let message = "no turn of this id in this session can be resumed";
                 return Err(Failure::new(FailureKind::TurnNotFound, message));
             }
-            return self.follow(incoming, CHAT, &caller, (&turn, Some(after)));
+            return self.follow(incoming, format, &caller, (&turn, Some(after)));
         }
         let Some(turn) = snapshot.running else {
             let message = "no turn of this session is running";
             return Err(Failure::new(FailureKind::TurnNotFound, message));
         };
-        self.follow(incoming, CHAT, &caller, (&turn, None))
+        self.follow(incoming, format, &caller, (&turn, None))
     }
 
     fn session_key(&self, incoming: &Incoming) -> Result<(Caller, SessionKey), Failure> {

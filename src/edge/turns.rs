@@ -16,22 +16,51 @@ use warp::reply::Response;
 use crate::backend::Route;
 use crate::gate::{self, Admission, Caller};
 use crate::session::{Hold, Origin, Submission, TurnReader};
+use crate::turn::ids::BadId;
 use crate::turn::request::{DisconnectPolicy, named};
-use crate::turn::{Failure, TurnEvent, TurnId, TurnPolicy, Usage};
-use crate::wire::openai_chat::parse_event_id;
-use crate::wire::{Asked, Defaults, Head, Options, WireFormat, caller};
+use crate::turn::{Failure, FailureKind, RequestId, TurnEvent, TurnId, TurnPolicy, Usage, tokens};
+use crate::wire::sse::parse_event_id;
+use crate::wire::{Asked, Asks, Defaults, Head, Options, Replied, WireFormat, caller};
 
 use super::follow::{FirstToken, Follow};
 use super::request::{Incoming, read_body};
+use super::surfaces::Surface;
 use super::{Edge, reply};
 
-/// The dialect and the habits of a path.
-#[derive(Clone, Copy)]
-pub(super) struct Surface {
-    pub(super) format: &'static dyn WireFormat,
-    pub(super) defaults: Defaults,
-    /// Silence after which a stream shows a sign of life, unless the model says otherwise.
-    pub(super) keep_alive: Duration,
+/// A body, and the dialects of the exchange that it begins.
+struct Spoken {
+    surface: &'static Surface,
+    /// The body's.
+    spoken: &'static dyn WireFormat,
+    /// The answer's.
+    reply: &'static dyn WireFormat,
+    body: Bytes,
+}
+
+impl Spoken {
+    /// Reads the request, which the path and the headers add to.
+    fn decode(&self, incoming: &Incoming) -> Result<Asked, Failure> {
+        let refused = self.spoken.refused_headers().iter();
+        if let Some(name) = refused.copied().find(|name| incoming.headers.contains_key(*name)) {
+            let message = format!("the header {name} asks for what cannot be given; leave it out");
+            return Err(Failure::new(FailureKind::UnsupportedParameter, message).at(name));
+        }
+        let streams = self.surface.endpoint.streams;
+        let mut asked = self.spoken.decode(&self.body, &Defaults { stream: streams.presumed() })?;
+        asked.stream = streams.settle(asked.stream);
+        if let Some(name) = &incoming.captured {
+            let model = name.parse().map_err(|bad: BadId| {
+                Failure::bad_field("model", format!("the model in the path: {bad}"))
+            });
+            asked.request.model = Some(model?);
+        }
+        heed_headers(&incoming.headers, &mut asked)?;
+        if !self.reply.says_calls() && !asked.request.tools.is_empty() {
+            let message = "tools must be left out: the answer's format cannot hold a call of one";
+            return Err(Failure::new(FailureKind::UnsupportedParameter, message).at("tools"));
+        }
+        Ok(asked)
+    }
 }
 
 /// A turn that runs, and how its client wants to hear of it.
@@ -44,35 +73,44 @@ struct Begun {
 }
 
 impl Edge {
-    /// Takes a turn, runs it and answers in a format.
-    pub(super) async fn turn<S, B>(
+    /// Takes a turn, runs it and answers in the format that was spoken, or that was asked for.
+    pub(super) async fn speak<S, B>(
         &self,
         incoming: &Incoming,
         body: S,
-        surface: Surface,
+        surface: &'static Surface,
     ) -> Response
     where
         S: Stream<Item = Result<B, warp::Error>> + Send,
         B: Buf + Send,
     {
-        let format = surface.format;
         if incoming.header("last-event-id").is_some() {
-            return self.resume(incoming, format);
+            return self.resume(incoming, surface.usual());
         }
+        let target = incoming.target_format();
+        let wanted = target.as_ref().ok().copied().flatten();
+        // Until the body is read, what it will be is what it is as a rule.
+        let mut format = wanted.unwrap_or(surface.usual());
         let (caller, admission) = match self.admit(incoming) {
             Ok(admitted) => admitted,
-            Err(refused) => return refused.write(format),
+            Err(refused) => return refused.write(format, &incoming.id),
         };
         let standing = admission.standing;
-        let asked = self.ask(incoming, body, surface).await;
-        let answered = match asked {
-            Ok(asked) => self.run(incoming, asked, surface, (caller, admission)).await,
+        let asked = match target {
+            Ok(_) => self.read(incoming, body).await,
             Err(failure) => Err(failure),
         };
-        let mut response = match answered {
-            Ok(response) => response,
-            Err(failure) => reply::failure_as(&failure, format.refusal(&failure)),
+        let answered = match asked {
+            Ok(body) => {
+                let spoken = surface.spoken(&body);
+                format = wanted.unwrap_or(spoken);
+                let spoken = Spoken { surface, spoken, reply: format, body };
+                self.answer_to(incoming, spoken, (caller, admission)).await
+            }
+            Err(failure) => Err(failure),
         };
+        let mut response =
+            answered.unwrap_or_else(|failure| reply::failure_in(format, &incoming.id, &failure));
         let headers = response.headers_mut();
         standing.write(headers);
         put_number(headers, "openai-processing-ms", incoming.received.elapsed().as_millis());
@@ -88,34 +126,46 @@ impl Edge {
         Ok((caller, admission))
     }
 
-    /// Reads and decodes the body; gives it too, for what a format does not know.
-    async fn ask<S, B>(
-        &self,
-        incoming: &Incoming,
-        body: S,
-        surface: Surface,
-    ) -> Result<(Asked, Bytes), Failure>
+    async fn read<S, B>(&self, incoming: &Incoming, body: S) -> Result<Bytes, Failure>
     where
         S: Stream<Item = Result<B, warp::Error>> + Send,
         B: Buf + Send,
     {
-        let body = read_body(&incoming.headers, body, &self.config.server).await?;
-        let mut asked = surface.format.decode(&body, &surface.defaults)?;
-        heed_headers(&incoming.headers, &mut asked)?;
-        Ok((asked, body))
+        read_body(&incoming.headers, body, &self.config.server).await
+    }
+
+    async fn answer_to(
+        &self,
+        incoming: &Incoming,
+        spoken: Spoken,
+        (caller, admission): (Caller, Admission),
+    ) -> Result<Response, Failure> {
+        let asked = spoken.decode(incoming)?;
+        match spoken.surface.endpoint.asks {
+            Asks::Turn => self.run(incoming, (asked, spoken), (caller, admission)).await,
+            Asks::Tokens(write) => {
+                let route = self.routes.find(asked.request.model.as_ref())?;
+                caller.may_use(&route.model.name)?;
+                let counted = write(tokens::estimate_request(&asked.request));
+                let json = HeaderValue::from_static("application/json");
+                let mut response = reply::bytes(StatusCode::OK, json, counted);
+                let wanted = spoken.reply.headers(&incoming.id, Replied::Whole(&[]));
+                reply::put_all(response.headers_mut(), wanted);
+                Ok(response)
+            }
+        }
     }
 
     async fn run(
         &self,
         incoming: &Incoming,
-        (mut asked, body): (Asked, Bytes),
-        surface: Surface,
+        (mut asked, spoken): (Asked, Spoken),
         (caller, admission): (Caller, Admission),
     ) -> Result<Response, Failure> {
         let route = self.routes.find(asked.request.model.as_ref())?;
         caller.may_use(&route.model.name)?;
-        asked.request.caller = caller::number(&body, &route.model.caller_fields);
-        drop(body);
+        asked.request.caller = caller::number(&spoken.body, &route.model.caller_fields);
+        let Spoken { surface, reply: format, .. } = spoken;
         let Asked { request, stream, options } = asked;
         let submission = Submission {
             tenant: caller.tenant,
@@ -128,19 +178,24 @@ impl Edge {
         };
         let reader = self.sessions.submit(submission).await?;
         let head = head_of(&reader, incoming);
-        let keep_alive = route.model.keep_alive.unwrap_or(surface.keep_alive);
+        let server = &self.config.server;
+        let is_for_voice = surface.endpoint.is_for_voice;
+        let usual = if is_for_voice { server.voice_keep_alive } else { server.keep_alive };
+        let keep_alive = route.model.keep_alive.unwrap_or(usual);
         let begun = Begun { reader, head, options, keep_alive, route };
         if stream {
-            begun.stream(surface.format, incoming.received).await
+            begun.stream(format, incoming.received).await
         } else {
-            begun.whole(surface.format, incoming.received).await
+            begun.whole(format, incoming.received).await
         }
     }
 
     /// Continues a stream that broke off, after the event that `Last-Event-ID` names.
-    pub(super) fn resume(&self, incoming: &Incoming, format: &'static dyn WireFormat) -> Response {
-        let resumed = self.resumed(incoming, format);
-        resumed.unwrap_or_else(|failure| reply::failure_as(&failure, format.refusal(&failure)))
+    pub(super) fn resume(&self, incoming: &Incoming, usual: &'static dyn WireFormat) -> Response {
+        let target = incoming.target_format();
+        let format = target.as_ref().ok().copied().flatten().unwrap_or(usual);
+        let resumed = target.and_then(|_| self.resumed(incoming, format));
+        resumed.unwrap_or_else(|failure| reply::failure_in(format, &incoming.id, &failure))
     }
 
     fn resumed(
@@ -238,6 +293,8 @@ impl Begun {
             response.headers_mut().insert("x-outcrop-usage", HeaderValue::from_static(counted));
         }
         put_session(response.headers_mut(), &head, reader.origin());
+        let wanted = format.headers(&head.request, Replied::Whole(&events));
+        reply::put_all(response.headers_mut(), wanted);
         Ok(response)
     }
 }
@@ -249,12 +306,11 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    pub(super) fn write(self, format: &'static dyn WireFormat) -> Response {
+    pub(super) fn write(self, format: &dyn WireFormat, request: &RequestId) -> Response {
         match self {
-            Self::Failed(failure) => reply::failure_as(&failure, format.refusal(&failure)),
+            Self::Failed(failure) => reply::failure_in(format, request, &failure),
             Self::Limited(refused) => {
-                let failure = &refused.failure;
-                let mut response = reply::failure_as(failure, format.refusal(failure));
+                let mut response = reply::failure_in(format, request, &refused.failure);
                 refused.write(response.headers_mut());
                 response
             }
@@ -276,9 +332,8 @@ fn heed_headers(headers: &HeaderMap, asked: &mut Asked) -> Result<(), Failure> {
     // A value that is not text is refused like an empty one, not passed over.
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if let Some(id) = text("x-session-id") {
-        let id = id.parse().map_err(|bad: crate::turn::ids::BadId| {
-            Failure::bad_field("x-session-id", bad.to_string())
-        })?;
+        let id =
+            id.parse().map_err(|bad: BadId| Failure::bad_field("x-session-id", bad.to_string()))?;
         asked.request.hints.named = Some(id);
     }
     if let Some(name) = text("x-outcrop-turn-policy") {
@@ -321,6 +376,7 @@ fn stream_reply(
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     put_session(headers, head, origin);
+    reply::put_all(headers, format.headers(&head.request, Replied::Stream));
     response
 }
 

@@ -137,6 +137,13 @@ pub(super) fn presented(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
         .filter(|key| !key.is_empty())
 }
 
+/// Whether a request is signed as requests to AWS are (Signature Version 4), which proves nothing
+/// here.
+pub(super) fn is_signed(headers: &HeaderMap) -> bool {
+    let credential = headers.get(AUTHORIZATION).map(|value| value.as_bytes().trim_ascii_start());
+    credential.is_some_and(|credential| credential.starts_with(b"AWS4-"))
+}
+
 /// The token of a bearer credential; the scheme is in any case (RFC 9110, section 11.1).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked("Bearer ".len())?;

@@ -115,6 +115,14 @@ impl<C: Clock + Clone> Gate<C> {
             return Ok(Caller::open());
         }
         let mut presented = keys::presented(headers).peekable();
+        if presented.peek().is_none() && keys::is_signed(headers) {
+            return Err(Failure::new(
+                FailureKind::InvalidApiKey,
+                "the request is signed for AWS and carries no key of this broker; send one as \
+                 `x-api-key: KEY`, or as a bearer token (AWS SDKs: AWS_BEARER_TOKEN_BEDROCK, over \
+                 https)",
+            ));
+        }
         if presented.peek().is_none() {
             return Err(Failure::new(
                 FailureKind::InvalidApiKey,
@@ -144,6 +152,8 @@ impl<C: Clock + Clone> Gate<C> {
 
 #[cfg(test)]
 mod tests {
+    use http::header::AUTHORIZATION;
+
     use super::*;
 
     fn gate(config: &str) -> Gate {
@@ -195,6 +205,12 @@ mod tests {
         let missing = gate.identify(&headers).unwrap_err();
         headers.insert("x-api-key", "sk-secret-of-another-broker".parse().unwrap());
         let wrong = gate.identify(&headers).unwrap_err();
+        let signed =
+            "AWS4-HMAC-SHA256 Credential=AKIASECRET/20260101/us-east-1/bedrock/aws4_request";
+        let signed = HeaderMap::from_iter([(AUTHORIZATION, signed.parse().unwrap())]);
+        let signed = gate.identify(&signed).unwrap_err();
+        assert!(signed.message.contains("AWS_BEARER_TOKEN_BEDROCK"));
+        assert_eq!(signed.kind, FailureKind::InvalidApiKey);
         for failure in [missing, wrong] {
             assert_eq!(failure.kind, FailureKind::InvalidApiKey);
             assert!(failure.message.contains("Authorization: Bearer"));

@@ -8,6 +8,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bpe_openai::Tokenizer;
+use serde_json::Value;
+
+use super::TurnRequest;
 
 static VOCABULARY: OnceLock<&'static Tokenizer> = OnceLock::new();
 static LOADING: AtomicBool = AtomicBool::new(false);
@@ -26,6 +29,28 @@ pub fn estimate(text: &str) -> u64 {
         return by_length(text);
     }
     vocabulary.count(text) as u64
+}
+
+/// Tokens that a model would read of a request: its texts, calls and tools. Attachments and what
+/// the session holds beyond the request are not counted.
+#[must_use]
+pub fn estimate_request(request: &TurnRequest) -> u64 {
+    /// About what a message takes beyond its text.
+    const FRAME: u64 = 4;
+    let mut read = String::new();
+    for message in &request.messages {
+        read.push_str(&message.plain_text());
+        for call in &message.tool_calls {
+            read.push_str(&call.name);
+            read.push_str(&call.arguments);
+        }
+    }
+    for tool in &request.tools {
+        read.push_str(&tool.name);
+        read.push_str(tool.description.as_deref().unwrap_or_default());
+        read.push_str(&tool.parameters.as_ref().map(Value::to_string).unwrap_or_default());
+    }
+    FRAME.saturating_mul(request.messages.len() as u64).saturating_add(estimate(&read))
 }
 
 /// Loads the vocabulary on a thread of its own, once; takes some tens of milliseconds there.

@@ -9,6 +9,7 @@
 
 use serde::Deserialize;
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 use serde_path_to_error::{Path, Segment};
 
 use crate::turn::{Failure, FailureKind};
@@ -26,6 +27,26 @@ pub(super) fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Failu
     serde_json::from_str(text).map_err(|error| match error.classify() {
         Category::Data => misfit::<T>(text, &error),
         Category::Syntax | Category::Eof | Category::Io => malformed(text, &error),
+    })
+}
+
+/// Reads a member that was left as it came; `at` is its place in the body.
+///
+/// # Errors
+/// [`FailureKind::BadRequest`] when it does not fit the type, at the member at fault.
+pub(super) fn read_at<'de, T: Deserialize<'de>>(
+    raw: &'de RawValue,
+    at: &str,
+) -> Result<T, Failure> {
+    serde_json::from_str(raw.get()).map_err(|_| {
+        let mut source = serde_json::Deserializer::from_str(raw.get());
+        let tracked = serde_path_to_error::deserialize::<_, T>(&mut source);
+        let Err(tracked) = tracked else { return wrong(at, "cannot be read") };
+        let path = param(tracked.path());
+        let dot = if path.is_empty() || path.starts_with('[') { "" } else { "." };
+        let (wanted, _) = expected(tracked.inner());
+        let place = format!("{at}{dot}{path}");
+        Failure::bad_field(place.clone(), format!("{place}: {wanted}"))
     })
 }
 
@@ -89,6 +110,12 @@ fn param(path: &Path) -> String {
 
 /// Says what was expected and where, without what was found: that may be a person's words.
 fn what_is_wrong(error: &serde_json::Error) -> String {
+    let (wanted, (line, column)) = expected(error);
+    format!("{wanted} (line {line}, column {column})")
+}
+
+/// What was expected, and the line and column of what was found instead.
+fn expected(error: &serde_json::Error) -> (String, (usize, usize)) {
     let (line, column) = (error.line(), error.column());
     let full = error.to_string();
     let said = full.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&full);
@@ -100,7 +127,7 @@ fn what_is_wrong(error: &serde_json::Error) -> String {
         _ if quotes_content => "cannot be read".to_owned(),
         _ => said.to_owned(),
     };
-    format!("{wanted} (line {line}, column {column})")
+    (wanted, (line, column))
 }
 
 #[cfg(test)]

@@ -4,13 +4,8 @@
 //! the like). Which ones to read is the operator's to say, as dotted paths. A number is
 //! personal: nothing here logs it.
 
-use std::fmt;
-
-use memchr::memmem;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
-
 use super::body;
+use super::member::{may_hold, member};
 
 /// Digits in a number, country code included (E.164 allows no more; shorter ones are short
 /// codes, which are nobody's own).
@@ -33,10 +28,7 @@ pub fn number(body: &[u8], fields: &[String]) -> Option<String> {
 /// Whether every member name of a path occurs as a quoted string, the last one first, since it
 /// is the rarest.
 fn names_occur(body: &[u8], path: &str) -> bool {
-    path.rsplit('.').all(|name| {
-        let quoted = format!("\"{name}\"");
-        memmem::find(body, quoted.as_bytes()).is_some()
-    })
+    path.rsplit('.').all(|name| may_hold(body, name))
 }
 
 fn string_at(text: &str, path: &str) -> Option<String> {
@@ -45,57 +37,6 @@ fn string_at(text: &str, path: &str) -> Option<String> {
         value = member(value, name)?;
     }
     serde_json::from_str(value).ok()
-}
-
-/// The text of an object's member; none where the text is no object.
-fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
-    let mut source = serde_json::Deserializer::from_str(object);
-    source.deserialize_map(Member(name)).ok()?
-}
-
-struct Member<'n>(&'n str);
-
-impl<'de> Visitor<'de> for Member<'_> {
-    type Value = Option<&'de str>;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(is_wanted) = members.next_key_seed(NameIs(self.0))? {
-            if is_wanted {
-                found = Some(members.next_value::<&RawValue>()?.get());
-            } else {
-                members.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// Reads a member's name as whether it is this one.
-struct NameIs<'n>(&'n str);
-
-impl<'de> DeserializeSeed<'de> for NameIs<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<bool, D::Error> {
-        source.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for NameIs<'_> {
-    type Value = bool;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a name")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<bool, E> {
-        Ok(name == self.0)
-    }
 }
 
 /// Normalises a number as people write it: spaces, dashes, dots and parentheses go, a leading

@@ -1,36 +1,105 @@
 //! Bytes ↔ vocabulary: one file a format, all pure, no I/O.
 //!
 //! A format decodes a request body into [`Asked`] and writes [`TurnEvent`]s down as bytes, as a
-//! stream or whole. Nothing translates format to format. To add one, write `wire/<format>.rs`
-//! with a type that is a [`WireFormat`] and list it in [`FORMATS`].
+//! stream or whole. Nothing translates format to format: the answer to a request in one format
+//! may be written in another. To add one, write `wire/<format>.rs` with a type that is a
+//! [`WireFormat`] and list it in [`FORMATS`]; its paths come with it.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::turn::{Failure, ModelName, RequestId, SessionId, TurnEvent, TurnId, TurnRequest};
+use crate::turn::{
+    Failure, FailureKind, ModelName, RequestId, SessionId, TurnEvent, TurnId, TurnRequest,
+};
 
 mod agent_fields;
+mod asking;
+mod bedrock_error;
+mod bedrock_frames;
+mod blocks;
 mod body;
 mod bounded;
 pub mod caller;
+pub mod claude;
+pub mod converse;
+pub mod endpoint;
 mod extension;
 mod json_text;
+mod member;
 pub mod ndjson;
 pub mod openai_chat;
 pub mod openai_embeddings;
 pub mod openai_error;
+mod said;
+pub mod sse;
 #[cfg(test)]
 mod tests;
+pub mod titan;
 mod whole;
 
-/// Every format.
-pub const FORMATS: &[&dyn WireFormat] = &[&openai_chat::OpenAiChat, &ndjson::Ndjson];
+pub use endpoint::{Asks, Endpoint, Streams};
+
+/// Every format. Of those that share an endpoint, the first that recognises a body reads it, and
+/// the last one reads what none recognises.
+pub const FORMATS: &[&dyn WireFormat] = &[
+    &claude::ClaudeNative,
+    &titan::TitanNative,
+    &openai_chat::OpenAiChat,
+    &ndjson::Ndjson,
+    &claude::Anthropic,
+    &converse::Converse,
+    &titan::TitanInvoke,
+    &claude::ClaudeInvoke,
+];
+
+/// What is spoken where nobody chose: OpenAI's chat.
+pub const USUAL: &dyn WireFormat = &openai_chat::OpenAiChat;
+
+/// The format that `target_format` names.
+///
+/// # Errors
+/// [`FailureKind::BadRequest`] for a name that no format has.
+pub fn target(name: &str) -> Result<&'static dyn WireFormat, Failure> {
+    let named = FORMATS.iter().copied().find(|format| format.target() == Some(name));
+    named.ok_or_else(|| {
+        let known: Vec<_> = FORMATS.iter().filter_map(|format| format.target()).collect();
+        let message = format!("target_format must be one of {}", known.join(", "));
+        Failure::bad_field("target_format", message)
+    })
+}
 
 /// A dialect that clients speak.
 pub trait WireFormat: Sync {
     /// Its name in logs.
     fn name(&self) -> &'static str;
+
+    /// Where it is spoken.
+    fn endpoints(&self) -> &'static [Endpoint];
+
+    /// Its name as `target_format`, if an answer to another format's request can be had in it.
+    fn target(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether a body looks like one of its own, at an endpoint that it shares; a glance, not a
+    /// reading.
+    fn recognises(&self, _body: &[u8]) -> bool {
+        true
+    }
+
+    /// Whether an answer in it can hold tool calls. Where it cannot, they are left out, and a
+    /// request that offers tools is refused.
+    fn says_calls(&self) -> bool {
+        true
+    }
+
+    /// Headers by which its clients ask for what cannot be given; a request with one of them is
+    /// refused.
+    fn refused_headers(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The `content-type` of its streams.
     fn stream_type(&self) -> &'static str;
@@ -52,6 +121,33 @@ pub trait WireFormat: Sync {
 
     /// The JSON body of a failure that is known before the first byte.
     fn refusal(&self, failure: &Failure) -> Bytes;
+
+    /// The HTTP status of such a failure.
+    fn status(&self, kind: FailureKind) -> u16 {
+        kind.status()
+    }
+
+    /// Headers that its clients look for, besides those that every reply has.
+    fn headers(&self, _request: &RequestId, _reply: Replied<'_>) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+}
+
+impl fmt::Debug for dyn WireFormat + '_ {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+/// A reply whose head is written.
+#[derive(Debug, Clone, Copy)]
+pub enum Replied<'a> {
+    /// A failure, before the first byte.
+    Refusal(&'a Failure),
+    /// A stream that begins.
+    Stream,
+    /// A whole turn, by its events.
+    Whole(&'a [TurnEvent]),
 }
 
 /// Writes one turn down, event by event.
@@ -68,7 +164,8 @@ pub trait Encoder: Send + Sync {
     /// stream is resumed. Writes nothing.
     fn skip(&mut self, event: &TurnEvent);
 
-    /// What to send when nothing was sent for a while.
+    /// What to send when nothing was sent for a while; empty where the format has nothing that
+    /// its readers would pass over.
     fn keep_alive(&self) -> &'static [u8];
 }
 

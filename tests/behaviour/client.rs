@@ -227,9 +227,14 @@ impl Reply {
     }
 
     /// Reads the body to its end.
-    pub(crate) async fn text(&mut self) -> String {
+    pub(crate) async fn bytes(&mut self) -> Vec<u8> {
         while self.more().await {}
-        String::from_utf8(std::mem::take(&mut self.unread)).unwrap()
+        std::mem::take(&mut self.unread)
+    }
+
+    /// The same as text.
+    pub(crate) async fn text(&mut self) -> String {
+        String::from_utf8(self.bytes().await).unwrap()
     }
 
     /// Whether the body came to its proper end.
@@ -252,6 +257,7 @@ impl Reply {
                 None if line.is_empty() => return Some(frame),
                 Some(("", _)) => {}
                 Some(("id", id)) => frame.id = id.trim().to_owned(),
+                Some(("event", name)) => frame.event = name.trim().to_owned(),
                 Some(("data", data)) => frame.data = data.trim().to_owned(),
                 _ => panic!("{line:?} has no place in an event stream"),
             }
@@ -290,6 +296,8 @@ impl Reply {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) id: String,
+    /// The event's name, where the format gives them names.
+    pub(crate) event: String,
     pub(crate) data: String,
 }
 

@@ -40,7 +40,7 @@ use bytes::{Bytes, BytesMut};
 use crate::turn::{Failure, TurnEvent};
 
 use super::openai_error::ErrorBody;
-use super::{Asked, Defaults, Encoder, Head, Options, WireFormat};
+use super::{Asked, Asks, Defaults, Encoder, Endpoint, Head, Options, Streams, WireFormat};
 
 mod asked;
 mod citations;
@@ -56,6 +56,16 @@ pub struct Ndjson;
 impl WireFormat for Ndjson {
     fn name(&self) -> &'static str {
         "ndjson"
+    }
+
+    fn endpoints(&self) -> &'static [Endpoint] {
+        &[Endpoint {
+            name: "/api/agent/stream",
+            paths: &["/api/agent/stream"],
+            streams: Streams::Always,
+            is_for_voice: false,
+            asks: Asks::Turn,
+        }]
     }
 
     fn stream_type(&self) -> &'static str {

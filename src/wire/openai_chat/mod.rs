@@ -46,7 +46,9 @@ use bytes::Bytes;
 
 use crate::turn::{Failure, FinishReason, TurnEvent};
 
-use super::{Asked, Defaults, Encoder, Head, Options, WireFormat, openai_error};
+use super::{
+    Asked, Defaults, Encoder, Endpoint, Head, Options, WireFormat, endpoint, openai_error, sse,
+};
 
 mod asked;
 mod citations;
@@ -59,8 +61,6 @@ mod stream;
 mod tests;
 mod tools;
 mod usage;
-
-pub use stream::parse_event_id;
 
 /// Members of OpenAI's that are accepted, whatever their value, and change nothing.
 pub const IGNORED: &[&str] = &[
@@ -98,8 +98,16 @@ impl WireFormat for OpenAiChat {
         "openai-chat"
     }
 
+    fn endpoints(&self) -> &'static [Endpoint] {
+        endpoint::CHAT
+    }
+
+    fn target(&self) -> Option<&'static str> {
+        Some("openai")
+    }
+
     fn stream_type(&self) -> &'static str {
-        "text/event-stream; charset=utf-8"
+        sse::MEDIA_TYPE
     }
 
     fn decode(&self, body: &[u8], defaults: &Defaults) -> Result<Asked, Failure> {

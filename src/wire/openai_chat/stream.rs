@@ -1,11 +1,4 @@
-//! A turn as a stream of `chat.completion.chunk` frames.
-//!
-//! # Event ids
-//!
-//! Each frame begins with `id: {turn}:{sequence}`, and the id says: everything up to this event
-//! is delivered in full. Where one event makes several frames, all but the last carry the
-//! sequence before it; the opening frame carries 0. So a reader that comes back with the last id
-//! it saw (`Last-Event-ID`) loses nothing.
+//! A turn as a stream of `chat.completion.chunk` frames, each with an [event id](crate::wire::sse).
 //!
 //! # Keep-alive
 //!
@@ -20,10 +13,10 @@ use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
 use crate::turn::{
-    Citation, CollaboratorUsage, Confirmation, Failure, FinishReason, OutputFile, TurnEvent,
-    TurnId, Usage,
+    Citation, CollaboratorUsage, Confirmation, Failure, FinishReason, OutputFile, TurnEvent, Usage,
 };
 use crate::wire::openai_error::ErrorBody;
+use crate::wire::sse::EventIds;
 use crate::wire::{Encoder, Head, Options, json_text};
 
 use super::citations::cited;
@@ -35,21 +28,10 @@ const KEEP_ALIVE: &[u8] = b": keep-alive\n";
 const DELTA: &[u8] = br#"{"index":0,"delta":{"#;
 const NO_FINISH: &[u8] = br#"},"logprobs":null,"finish_reason":null}"#;
 
-/// Reads an id that a client sends back as `Last-Event-ID`: the turn, and the last event that
-/// it has in full.
-#[must_use]
-pub fn parse_event_id(id: &str) -> Option<(TurnId, u64)> {
-    let (turn, sequence) = id.trim().rsplit_once(':')?;
-    let is_number = sequence.bytes().all(|byte| byte.is_ascii_digit());
-    let sequence = sequence.parse().ok().filter(|_| is_number)?;
-    Some((turn.parse().ok()?, sequence))
-}
-
 /// Writes one turn; the constant parts of a frame are made once.
 #[derive(Debug)]
 pub(super) struct Stream {
-    /// `id: {turn}:`
-    event_id: Vec<u8>,
+    event_ids: EventIds,
     /// From the end of the sequence to the opening bracket of `choices`.
     opening: Vec<u8>,
     /// From the closing bracket of `choices` to the blank line.
@@ -116,7 +98,7 @@ impl Stream {
         json_text::string(head.model.as_str(), &mut opening);
         opening.put_slice(br#","choices":["#);
         Self {
-            event_id: format!("id: {}:", head.turn).into_bytes(),
+            event_ids: EventIds::of(&head.turn),
             opening: opening.to_vec(),
             closing: if options.include_usage { b"],\"usage\":null}\n\n" } else { b"]}\n\n" },
             include_usage: options.include_usage,
@@ -124,16 +106,11 @@ impl Stream {
         }
     }
 
-    fn id_line(&self, sequence: u64, out: &mut BytesMut) {
-        out.put_slice(&self.event_id);
-        json_text::value(&sequence, out);
-    }
-
     /// Opens a frame that goes on with the members of a delta.
     fn open_delta(&self, sequence: u64, text_bytes: usize, out: &mut BytesMut) {
         const ROOM: usize = 160;
-        out.reserve(self.event_id.len() + self.opening.len() + ROOM + text_bytes);
-        self.id_line(sequence, out);
+        out.reserve(self.event_ids.len() + self.opening.len() + ROOM + text_bytes);
+        self.event_ids.write(sequence, out);
         out.put_slice(&self.opening);
         out.put_slice(DELTA);
     }
@@ -209,18 +186,18 @@ impl Stream {
         out.put_u8(b'}');
         out.put_slice(self.closing);
         if let Some(usage) = self.seen.usage.filter(|_| self.include_usage) {
-            self.id_line(before, out);
+            self.event_ids.write(before, out);
             out.put_slice(&self.opening);
             out.put_slice(br#"],"usage":"#);
             json_text::value(&UsageBody::new(usage, self.seen.shares.as_deref()), out);
             out.put_slice(b"}\n\n");
         }
-        self.id_line(sequence, out);
+        self.event_ids.write(sequence, out);
         out.put_slice(b"\ndata: [DONE]\n\n");
     }
 
     fn failed(&self, sequence: u64, failure: &Failure, out: &mut BytesMut) {
-        self.id_line(sequence, out);
+        self.event_ids.write(sequence, out);
         out.put_slice(b"\ndata: ");
         json_text::value(&ErrorBody::new(failure), out);
         out.put_slice(b"\n\n");

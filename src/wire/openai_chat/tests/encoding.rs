@@ -10,6 +10,7 @@ use crate::turn::{
 };
 
 use super::super::*;
+use crate::wire::sse::parse_event_id;
 
 fn head() -> Head {
     Head {
