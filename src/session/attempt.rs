@@ -15,7 +15,7 @@ use crate::backend::breaker::Trial;
 use crate::backend::{Ask, Outlet, Route};
 use crate::metrics::Presence;
 use crate::store::UpstreamBinding;
-use crate::turn::{Failure, FailureKind, FinishReason, ModelName, Pending, UpstreamSessionId};
+use crate::turn::{Failure, FinishReason, ModelName, Pending, UpstreamSessionId};
 
 use super::actor::{Call, SessionMsg};
 use super::conversation::restated;
@@ -137,8 +137,7 @@ impl Attempt {
         self.hedge_timer = None;
         let Some(trial) = &mut self.trial else { return };
         match outcome {
-            Some(Err(failure)) if is_of_upstream(failure.kind) => trial.failed(),
-            Some(Err(_)) => {}
+            Some(Err(failure)) => trial.failed(failure.kind),
             None | Some(Ok(_)) => trial.succeeded(),
         }
     }
@@ -199,18 +198,6 @@ fn carry_out(
     let backend = Arc::clone(&route.backend);
     // Called by the pump, so that a panic in the call itself ends the turn alone.
     async move { backend.answer(*ask, outlet).await }.boxed()
-}
-
-/// Whether a failure says that the upstream is not worth asking for a while.
-fn is_of_upstream(kind: FailureKind) -> bool {
-    matches!(
-        kind,
-        FailureKind::UpstreamThrottled
-            | FailureKind::UpstreamUnavailable
-            | FailureKind::UpstreamTimeout
-            | FailureKind::UpstreamDenied
-            | FailureKind::UpstreamProtocol
-    )
 }
 
 fn bounds(env: &Env, route: &Route) -> Bounds {

@@ -16,6 +16,7 @@ mod broker;
 mod client;
 mod discovery;
 mod drain;
+mod embeddings;
 mod expiry;
 mod failures;
 mod fallbacks;
