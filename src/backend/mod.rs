@@ -23,6 +23,7 @@ pub mod http;
 
 mod agentcore;
 mod aws;
+mod aws_refusal;
 mod bedrock;
 mod bedrock_agent;
 mod bedrock_inline_agent;
@@ -157,6 +158,8 @@ pub struct Ask {
     pub key: SessionKey,
     /// The upstream session: ours, and warm unless there is a history to seed it with.
     pub upstream: UpstreamSessionId,
+    /// The client's system messages: those of this turn, or those that it last sent.
+    pub system: Arc<[Message]>,
     /// What was said before, for an upstream session that does not know it yet.
     pub history: Vec<Arc<Message>>,
     /// What is new: ends with a user or tool message. Tool messages among it answer calls of

@@ -68,6 +68,7 @@ mod tests {
         Ask {
             key: SessionKey { tenant: "acme".parse().unwrap(), id: "s1".parse().unwrap() },
             upstream: UpstreamSessionId::generate(),
+            system: Arc::default(),
             history: Vec::new(),
             input: Vec::new(),
             pending: None,

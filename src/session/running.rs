@@ -104,7 +104,7 @@ impl Running {
         let span = span(&call, &writer);
         let (said, left_behind) = (said.clone(), left_behind.clone());
         let collects = prepared.unsettled.is_some();
-        let order = order(held, &call, prepared, refusal);
+        let order = order(held, (&call, &model), prepared, refusal);
         let setting = Setting { actor, env, call: &call, serial, span: &span };
         let mut attempt = Attempt::start(setting, route, model, order);
         if let Some(next) = candidates.front() {
@@ -170,7 +170,8 @@ impl Running {
         let ask = Ask {
             key: record.key.clone(),
             upstream: UpstreamSessionId::generate(),
-            history: record.messages.clone(),
+            system: Arc::clone(&record.system),
+            history: history_for(&route.model.name, record, record.messages.clone()),
             input: self.said.clone(),
             pending: None,
             request: Arc::clone(&self.call.request),
@@ -400,7 +401,12 @@ fn read_results(
     route.backend.read_results(pending, handed_back)
 }
 
-fn order(held: &Conversation, call: &Call, prepared: Prepared, refusal: Option<Failure>) -> Order {
+fn order(
+    held: &Conversation,
+    (call, model): (&Call, &ModelName),
+    prepared: Prepared,
+    refusal: Option<Failure>,
+) -> Order {
     if let Some(failure) = refusal {
         return Order::Refuse(failure);
     }
@@ -410,11 +416,26 @@ fn order(held: &Conversation, call: &Call, prepared: Prepared, refusal: Option<F
     Order::Ask(Box::new(Ask {
         key: held.record().key.clone(),
         upstream: prepared.upstream,
-        history: prepared.history,
+        system: Arc::clone(&held.record().system),
+        history: history_for(model, held.record(), prepared.history),
         input: prepared.input,
         pending: prepared.pending,
         request: Arc::clone(&call.request),
     }))
+}
+
+/// The history as another model may have it: what a model thought, and signed, is for itself.
+fn history_for(
+    model: &ModelName,
+    record: &Record,
+    mut history: Vec<Arc<Message>>,
+) -> Vec<Arc<Message>> {
+    if record.model != *model {
+        for message in history.iter_mut().filter(|message| !message.thoughts.is_empty()) {
+            Arc::make_mut(message).thoughts.clear();
+        }
+    }
+    history
 }
 
 /// Whether another model may be asked after this failure: the upstream is at fault, and surely

@@ -118,6 +118,7 @@ mod tests {
             last_active: at,
             turns: 1,
             messages: Vec::new(),
+            system: Arc::default(),
             head: None,
             upstream: None,
             branches: 0,

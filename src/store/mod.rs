@@ -33,8 +33,10 @@ pub struct Record {
     pub last_active: SystemTime,
     /// How many turns it has had.
     pub turns: u64,
-    /// What was said, oldest first.
+    /// What was said, oldest first; without system messages.
     pub messages: Vec<Arc<Message>>,
+    /// The client's system messages, as it last sent them.
+    pub system: Arc<[Message]>,
     /// The digest of the transcript, if clients that resend it may find the session by it.
     pub head: Option<[u8; 32]>,
     /// The upstream session, once there is one.

@@ -140,6 +140,10 @@ impl Talk {
         let ask = Ask {
             key: SessionKey { tenant: "acme".parse().unwrap(), id: "s1".parse().unwrap() },
             upstream: UpstreamSessionId::generate(),
+            system: {
+                let messages = self.request.messages.iter();
+                messages.filter(|message| message.role == Role::System).cloned().collect()
+            },
             history: self.history.clone(),
             input,
             pending: None,

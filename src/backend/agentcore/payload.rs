@@ -237,6 +237,7 @@ mod tests {
         });
         let history = history.iter().map(|(role, text)| Arc::new(Message::text(*role, *text)));
         Ask {
+            system: Arc::default(),
             key: SessionKey { tenant: "acme".parse().unwrap(), id: "s1".parse().unwrap() },
             upstream: UpstreamSessionId::generate(),
             history: history.collect(),

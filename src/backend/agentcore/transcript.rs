@@ -314,6 +314,7 @@ mod tests {
     /// The turn's messages, a line each: `user text(…) result(id, ok, …)`.
     fn told(history: Vec<Message>, pending: Option<Pending>, input: Vec<Message>) -> Vec<String> {
         let ask = Ask {
+            system: Arc::default(),
             key: SessionKey { tenant: "acme".parse().unwrap(), id: "s1".parse().unwrap() },
             upstream: UpstreamSessionId::generate(),
             history: history.into_iter().map(Arc::new).collect(),

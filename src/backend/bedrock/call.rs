@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::backend::Ask;
 use crate::config::{Model, PromptCache, Reasoning};
-use crate::turn::{Failure, FailureKind, Generation, Latency, Message, Part, Role, TurnRequest};
+use crate::turn::{Failure, FailureKind, Generation, Latency, Message, Part, TurnRequest};
 
 use super::answer::Reading;
 use super::attachment::Attachment;
@@ -186,7 +186,7 @@ impl Turn<'_> {
         let mut said = writer.write(&ask.history, &ask.input)?;
 
         let told = shape.told().map(str::to_owned).into_iter().chain(offer.told.take());
-        let mut system = instructions(request, told);
+        let mut system = instructions(&ask.system, told);
         if !family.system {
             put_before(&mut said, std::mem::take(&mut system));
         }
@@ -200,9 +200,8 @@ impl Turn<'_> {
 }
 
 /// The client's instructions, and what the model has to be told besides.
-fn instructions(request: &TurnRequest, told: impl Iterator<Item = String>) -> Vec<String> {
-    let said = request.messages.iter().filter(|message| message.role == Role::System);
-    let texts = said.map(Message::plain_text).chain(told);
+fn instructions(system: &[Message], told: impl Iterator<Item = String>) -> Vec<String> {
+    let texts = system.iter().map(Message::plain_text).chain(told);
     texts.filter(|text| !text.trim().is_empty()).collect()
 }
 

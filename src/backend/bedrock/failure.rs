@@ -13,6 +13,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::event_stream::RawMessage;
 
 use crate::backend::aws::aws_error;
+use crate::backend::aws_refusal::{is_credentials, no_credentials};
 use crate::turn::{Failure, FailureKind};
 
 use super::answer::NoAnswer;
@@ -214,11 +215,6 @@ fn protocol() -> Failure {
     Failure::new(FailureKind::UpstreamProtocol, "the model's stream broke before its end")
 }
 
-fn no_credentials() -> Failure {
-    let message = "Bedrock client not initialized: the broker has no valid AWS credentials";
-    Failure::new(FailureKind::UpstreamUnavailable, message).after(Duration::from_secs(15))
-}
-
 /// The service's own words without ARNs and account ids, and not too many of them.
 fn without_names(said: &str) -> String {
     let mut told = String::new();
@@ -238,11 +234,6 @@ fn without_names(said: &str) -> String {
 fn is_account(word: &str) -> bool {
     let digits = word.trim_matches(|c: char| !c.is_ascii_digit());
     digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// The SDK tells neither apart by type; the text of its own errors does.
-fn is_credentials(detail: &str) -> bool {
-    detail.contains("credential") || detail.contains("Credential") || detail.contains("identity")
 }
 
 #[cfg(test)]

@@ -210,6 +210,7 @@ mod tests {
     fn results_that_the_session_does_not_wait_for_are_told_in_order() {
         let failed = Message { status: Status::Failed, ..result("c2", "gone") };
         let ask = Ask {
+            system: Arc::default(),
             key: SessionKey { tenant: "acme".parse().unwrap(), id: "s1".parse().unwrap() },
             upstream: UpstreamSessionId::generate(),
             history: vec![calling("", "c1", "forecast", "{}")],

@@ -24,6 +24,7 @@ fn ask(input: Vec<Message>) -> Ask {
     Ask {
         key: SessionKey { tenant: "acme".parse().unwrap(), id: "s1".parse().unwrap() },
         upstream: UpstreamSessionId::generate(),
+        system: Arc::default(),
         history: Vec::new(),
         input,
         pending: None,

@@ -100,7 +100,7 @@ fn prompt_attributes(model: &Model, ask: &Ask) -> Option<HashMap<String, String>
     let request = &ask.request;
     let mut attributes = filled(&model.agents.prompt_session_attributes, ask);
     if let Some(attribute) = &model.system_prompt_attribute {
-        let system = system_text(request.messages.iter());
+        let system = system_text(ask.system.iter());
         if !system.is_empty() {
             attributes.insert(attribute.clone(), system);
         }
@@ -244,6 +244,7 @@ mod tests {
         Ask {
             key: SessionKey { tenant: "acme".parse().unwrap(), id: "s1".parse().unwrap() },
             upstream: UpstreamSessionId::generate(),
+            system: Arc::default(),
             history: Vec::new(),
             input: Vec::new(),
             pending: None,

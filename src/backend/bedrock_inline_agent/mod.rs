@@ -200,13 +200,9 @@ impl Agent {
         })
     }
 
-    /// The instruction of the settings, and the client's system messages after it. A client that
-    /// sends only what is new has sent them before.
+    /// The instruction of the settings, and the client's system messages after it.
     fn instruction(&self, ask: &Ask) -> Result<String, Failure> {
-        let mut system = prose::system_text(ask.request.messages.iter());
-        if system.is_empty() {
-            system = prose::system_text(ask.history.iter().map(AsRef::as_ref));
-        }
+        let system = prose::system_text(ask.system.iter());
         if system.is_empty() {
             return Ok(self.instruction.clone());
         }

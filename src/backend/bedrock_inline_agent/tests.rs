@@ -50,6 +50,7 @@ fn ask(request: TurnRequest) -> Ask {
     Ask {
         key: SessionKey { tenant: "acme".parse().unwrap(), id: "s1".parse().unwrap() },
         upstream: UpstreamSessionId::generate(),
+        system: request.messages.clone().into(),
         history: Vec::new(),
         input: vec![Message::text(Role::User, "hi")],
         pending: None,

@@ -114,6 +114,7 @@ impl Conversation {
             last_active: now,
             turns: 0,
             messages: Vec::new(),
+            system: Arc::default(),
             head: None,
             upstream: None,
             branches: 0,
@@ -185,11 +186,25 @@ impl Conversation {
         let record = Arc::clone(record);
         let before = Before { record, weight: *weight, standing: *standing };
         self.before = Some(Box::new(before));
+        self.take_instructions(arrival);
         match plan {
             None => self.begin(&incoming, arrival),
             Some(Plan::Continue { from, heard }) => self.go_on(incoming, from, heard, arrival),
             Some(Plan::Fork { from }) => self.fork(&incoming, from, arrival),
         }
+    }
+
+    /// Keeps the client's system messages, for requests that bring only what is new. One that
+    /// resends the conversation without any means none.
+    fn take_instructions(&mut self, arrival: &Arrival<'_>) {
+        let resends = arrival.messages.iter().any(|message| message.role == Role::Assistant);
+        let system = || arrival.messages.iter().filter(|message| message.role == Role::System);
+        let is_same = system().eq(self.record.system.iter());
+        let weight: usize = system().map(Message::weight).sum();
+        if is_same || (weight == 0 && !resends) || weight > arrival.room.bytes {
+            return;
+        }
+        self.change().system = system().cloned().collect();
     }
 
     /// What a turn has that changes nothing and asks nobody.

@@ -365,3 +365,18 @@ fn a_moved_session_gives_its_transcript_to_the_next_model() {
     held.move_to(model());
     assert_eq!(held.record().moved, None, "it is back where it was");
 }
+
+#[test]
+fn instructions_are_kept_for_clients_that_send_only_what_is_new() {
+    let mut held = conversation();
+    let system = Message::text(Role::System, "be kind");
+    turn(&mut held, &[system.clone(), user("hi")], "Hello!", 1);
+    turn(&mut held, &[user("and?")], "Yes.", 2);
+    assert_eq!(*held.record().system, [system.clone()]);
+    let stern = Message::text(Role::System, "be stern");
+    turn(&mut held, &[stern.clone(), user("again")], "No.", 3);
+    assert_eq!(*held.record().system, [stern]);
+    let resent = [user("hi"), assistant("Hello!"), user("and?"), assistant("Yes."), user("so?")];
+    turn(&mut held, &resent, "So.", 4);
+    assert!(held.record().system.is_empty(), "a whole transcript without any has none");
+}

@@ -58,9 +58,16 @@ fn thinking(message: Message) -> Message {
     Message { thoughts: vec![thought], ..message }
 }
 
+/// The session's part: a request's system messages.
+fn system_of(request: &TurnRequest) -> Arc<[Message]> {
+    let messages = request.messages.iter();
+    messages.filter(|message| message.role == Role::System).cloned().collect()
+}
+
 fn ask(history: Vec<Message>, input: Vec<Message>, request: TurnRequest) -> Ask {
     let tenant: TenantId = "acme".parse().unwrap();
     Ask {
+        system: system_of(&request),
         key: SessionKey { tenant, id: "call~7".parse().unwrap() },
         upstream: UpstreamSessionId::generate(),
         history: history.into_iter().map(Arc::new).collect(),
