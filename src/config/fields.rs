@@ -9,8 +9,9 @@ use super::kind::{Count, Flag, Id, Kind, List, Maybe, Named, Positive, Seconds, 
 use super::structured::{Members, Structured};
 use super::text::{Address, Clear, KeyHash, Level, Text};
 use super::{
-    AgentCore, AgentSettings, Aws, Config, Discovery, Emulator, InlineAgent, Key, Limits, Log,
-    LogFormat, Model, Reasoning, Routing, Secret, Server, Session, Turn,
+    AgentCore, AgentSettings, Aws, Config, Discovery, Emulator, Guardrail, InlineAgent, Key,
+    Limits, Log, LogFormat, Model, PromptCache, Reasoning, Routing, Secret, Server, Session,
+    TextModel, Turn,
 };
 use crate::turn::{
     DisconnectPolicy, FileUse, Latency, ModelName, TenantId, ToolErrors, TurnPolicy,
@@ -295,6 +296,8 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
         hedge_agents,
         inline,
         core,
+        text,
+        guardrail,
         lines: _,
     } = model;
     fields.required("name", &Id::<ModelName>::new(), name);
@@ -325,6 +328,10 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
     fields.field("hedge_agents", &Flag, hedge_agents);
     inline_agent(fields, inline);
     agent_core(fields, core);
+    text_model(fields, text);
+    let Guardrail { id, version } = guardrail;
+    fields.field("guardrail_id", &Maybe(Text::SOME), id);
+    fields.field("guardrail_version", &Maybe(Text::SOME), version);
 }
 
 fn agent_settings(fields: &mut impl Fields, agents: &mut AgentSettings) {
@@ -353,18 +360,31 @@ fn agent_settings(fields: &mut impl Fields, agents: &mut AgentSettings) {
 }
 
 fn inline_agent(fields: &mut impl Fields, inline: &mut InlineAgent) {
-    let InlineAgent {
-        foundation_model,
-        instruction,
-        action_groups,
-        guardrail_id,
-        guardrail_version,
-    } = inline;
+    let InlineAgent { foundation_model, instruction, action_groups } = inline;
     fields.field("foundation_model", &Maybe(Text::SOME), foundation_model);
     fields.field("instruction", &Maybe(Text::SOME), instruction);
     fields.field("action_groups", &Structured, action_groups);
-    fields.field("guardrail_id", &Maybe(Text::SOME), guardrail_id);
-    fields.field("guardrail_version", &Maybe(Text::SOME), guardrail_version);
+}
+
+fn text_model(fields: &mut impl Fields, text: &mut TextModel) {
+    let TextModel {
+        model_id,
+        base_url,
+        api_key,
+        max_tokens,
+        regions,
+        fetch_urls,
+        prompt_cache,
+        service_tier,
+    } = text;
+    fields.field("model_id", &Maybe(Text::SOME), model_id);
+    fields.field("base_url", &Maybe(Text::URL), base_url);
+    fields.field("api_key", &Maybe(Clear), api_key);
+    fields.field("max_tokens", &Maybe(Positive), max_tokens);
+    fields.field("regions", &List(Text::SOME), regions);
+    fields.field("fetch_urls", &Flag, fetch_urls);
+    fields.field("prompt_cache", &Named(PromptCache::NAMES), prompt_cache);
+    fields.field("service_tier", &Maybe(Text::SOME), service_tier);
 }
 
 fn agent_core(fields: &mut impl Fields, core: &mut AgentCore) {

@@ -112,7 +112,7 @@ fn read(sources: &Sources, text: &str, root: &Spanned<DeTable<'_>>) -> (Loaded, 
     let mut config = Config::default();
     fields::sections(&mut reader, &mut config);
     reader.finish();
-    config.models = tables::models(&mut reader);
+    config.models = tables::models(&mut reader, &sources.environment);
     config.keys = tables::keys(&mut reader, &sources.environment);
     let mut problems = reader.problems;
     problems.append(&mut unknown);

@@ -31,7 +31,10 @@ mod text;
 
 pub use environment::{Environment, Flag, load_dotenv};
 pub use load::{Loaded, SourceFile, Sources, load};
-pub use model::{AgentCore, AgentSettings, InlineAgent, Model, PoolMember, Reasoning};
+pub use model::{
+    AgentCore, AgentSettings, Guardrail, InlineAgent, Model, PoolMember, PromptCache, Reasoning,
+    TextModel,
+};
 pub use problem::{Place, Problem, Report};
 pub use secret::Secret;
 pub use show::Hashes;

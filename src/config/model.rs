@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::Secret;
 use crate::turn::ModelName;
 use crate::turn::request::{DisconnectPolicy, FileUse, Latency, ToolErrors, TurnPolicy};
 
@@ -83,6 +84,10 @@ pub struct Model {
     pub inline: InlineAgent,
     /// Where AgentCore answers.
     pub core: AgentCore,
+    /// What `bedrock` and `openai` models are asked with.
+    pub text: TextModel,
+    /// What checks the prompts and answers.
+    pub guardrail: Guardrail,
     /// Where the settings stand in the file, by name, for messages; the table itself under "".
     pub lines: BTreeMap<String, usize>,
 }
@@ -128,6 +133,8 @@ impl Model {
             hedge_agents: false,
             inline: InlineAgent::default(),
             core: AgentCore::default(),
+            text: TextModel::default(),
+            guardrail: Guardrail::default(),
             lines: BTreeMap::new(),
         }
     }
@@ -178,7 +185,9 @@ pub struct AgentSettings {
 /// What `bedrock-inline-agent` models are made of; the settings stand in the model's own table.
 #[derive(Debug, Clone, Default)]
 pub struct InlineAgent {
-    /// `foundation_model`: the model or inference profile, by id or ARN.
+    /// `foundation_model`: the model or inference profile, by id or ARN. For `bedrock` models, the
+    /// one behind a `model_id` that does not name it (an application inference profile, a
+    /// provisioned model): what it can do is known by it.
     pub foundation_model: Option<String>,
     /// `instruction`: what the agent is to do; at least 40 characters. The
     /// client's system messages are added.
@@ -186,10 +195,56 @@ pub struct InlineAgent {
     /// `action_groups`: `actionGroups`, in the service's own spelling; the
     /// client's tools are added as one more.
     pub action_groups: Vec<Value>,
+}
+
+/// A guardrail of Bedrock; the settings stand in the model's own table.
+#[derive(Debug, Clone, Default)]
+pub struct Guardrail {
     /// `guardrail_id`: the guardrail, by id or ARN.
-    pub guardrail_id: Option<String>,
+    pub id: Option<String>,
     /// `guardrail_version`: a number or `DRAFT`, the default.
-    pub guardrail_version: Option<String>,
+    pub version: Option<String>,
+}
+
+/// What `bedrock` and `openai` models are asked with; the settings stand in the model's own
+/// table. Such models keep nothing: the session owns the history.
+#[derive(Debug, Clone, Default)]
+pub struct TextModel {
+    /// `model_id`: the model as its upstream calls it; on Bedrock an id, an inference profile
+    /// or an ARN.
+    pub model_id: Option<String>,
+    /// `base_url`: for `openai`, what `/chat/completions` is put behind.
+    pub base_url: Option<String>,
+    /// `api_key`: the upstream's key. On Bedrock, an API key in place of AWS credentials.
+    pub api_key: Option<Secret>,
+    /// `max_tokens`: how long an answer may be where the request does not say.
+    pub max_tokens: Option<NonZeroU32>,
+    /// `regions`: for `bedrock`, the regions to ask, in order: the next one where one throttles
+    /// or is down before it answers. Default: `region` alone.
+    pub regions: Vec<String>,
+    /// `fetch_urls`: whether http and https URLs of images and files are fetched for clients;
+    /// never from private addresses. Default: false.
+    pub fetch_urls: bool,
+    /// `prompt_cache`: `auto` or `off`: whether the broker marks what a model's prompt cache
+    /// should keep. Default: auto.
+    pub prompt_cache: PromptCache,
+    /// `service_tier`: the tier where a request names none. Default: the upstream's own.
+    pub service_tier: Option<String>,
+}
+
+/// Whether prompts are marked for a model's cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PromptCache {
+    /// After the tools, the system prompt and the last two turns of the user.
+    #[default]
+    Auto,
+    /// Only where the client says so.
+    Off,
+}
+
+impl PromptCache {
+    /// Every case with its name.
+    pub const NAMES: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("off", Self::Off)];
 }
 
 /// Where `bedrock-agentcore` models answer; the settings stand in the model's own table.

@@ -22,7 +22,7 @@ impl Model {
 }
 
 /// Reads every `[[models]]`, or `[[models.list]]`.
-pub(super) fn models(reader: &mut Reader<'_>) -> Vec<Model> {
+pub(super) fn models(reader: &mut Reader<'_>, environment: &Environment) -> Vec<Model> {
     let Some(found) = reader.top("models") else { return Vec::new() };
     let list = match found.get_ref().as_table() {
         Some(table) => table.get("list"),
@@ -38,6 +38,7 @@ pub(super) fn models(reader: &mut Reader<'_>) -> Vec<Model> {
         fields::model(reader, &mut model);
         reader.close();
         model.lines = lines(reader, table, line);
+        resolve_api_key(reader, &path, &mut model, environment);
         let name = format!("{path}.name");
         if let Some(Place::Line(line)) = reader.places.get(&name).cloned() {
             let before = lines_by_name.insert(model.name.clone(), line);
@@ -49,6 +50,24 @@ pub(super) fn models(reader: &mut Reader<'_>) -> Vec<Model> {
         models.push(model);
     }
     models
+}
+
+/// Puts the key itself in the place of what refers to it.
+fn resolve_api_key(
+    reader: &mut Reader<'_>,
+    path: &str,
+    model: &mut Model,
+    environment: &Environment,
+) {
+    let Some(written) = &model.text.api_key else { return };
+    let resolved = secret::resolve(written, environment).map_err(|error| error.to_string());
+    match resolved.and_then(|key| check_header(&key).map(|()| key)) {
+        Ok(key) => model.text.api_key = Some(key),
+        Err(message) => {
+            let line = model.lines.get("api_key").copied().unwrap_or_default();
+            reader.report(line, format!("{path}.api_key"), &message);
+        }
+    }
 }
 
 /// `models[NAME]`, or `models[INDEX]` where there is no name to speak of.

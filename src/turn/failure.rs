@@ -45,6 +45,8 @@ pub enum FailureKind {
     UpstreamThrottled,
     /// The upstream says that the prompt is not acceptable.
     UpstreamRejected,
+    /// The transcript is longer than the model can read.
+    ContextLengthExceeded,
     /// The upstream refused our credentials or our grants.
     UpstreamDenied,
     /// The upstream broke its protocol, or its stream ended without its proper end.
@@ -94,6 +96,7 @@ impl FailureKind {
         Self::QueueFull,
         Self::UpstreamThrottled,
         Self::UpstreamRejected,
+        Self::ContextLengthExceeded,
         Self::UpstreamDenied,
         Self::UpstreamProtocol,
         Self::UpstreamDependency,
@@ -125,6 +128,7 @@ impl FailureKind {
             Self::QueueFull => "queue_full",
             Self::UpstreamThrottled => "upstream_throttled",
             Self::UpstreamRejected => "upstream_rejected",
+            Self::ContextLengthExceeded => "context_length_exceeded",
             Self::UpstreamDenied => "upstream_denied",
             Self::UpstreamProtocol => "upstream_protocol",
             Self::UpstreamDependency => "upstream_dependency",
@@ -140,7 +144,10 @@ impl FailureKind {
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
-            Self::BadRequest | Self::UnsupportedParameter | Self::UpstreamRejected => 400,
+            Self::BadRequest
+            | Self::UnsupportedParameter
+            | Self::UpstreamRejected
+            | Self::ContextLengthExceeded => 400,
             Self::InvalidApiKey => 401,
             Self::ModelNotAllowed => 403,
             Self::NotFound | Self::ModelNotFound | Self::SessionNotFound | Self::TurnNotFound => {
@@ -174,7 +181,8 @@ impl FailureKind {
             | Self::SessionNotFound
             | Self::TurnNotFound
             | Self::MethodNotAllowed
-            | Self::UpstreamRejected => "invalid_request_error",
+            | Self::UpstreamRejected
+            | Self::ContextLengthExceeded => "invalid_request_error",
             Self::ModelNotAllowed => "permission_error",
             Self::SessionBusy => "conflict_error",
             Self::RateLimited | Self::QueueFull | Self::UpstreamThrottled => "rate_limit_error",
@@ -207,7 +215,8 @@ impl FailureKind {
             | Self::SessionBusy
             | Self::RateLimited
             | Self::QueueFull
-            | Self::UpstreamRejected => Fault::Client,
+            | Self::UpstreamRejected
+            | Self::ContextLengthExceeded => Fault::Client,
             Self::UpstreamThrottled
             | Self::UpstreamDenied
             | Self::UpstreamProtocol
@@ -247,6 +256,7 @@ impl FailureKind {
             | Self::MethodNotAllowed
             | Self::SessionBusy
             | Self::UpstreamRejected
+            | Self::ContextLengthExceeded
             | Self::UpstreamDenied
             | Self::UpstreamProtocol
             | Self::UpstreamDependency

@@ -251,7 +251,8 @@ fn error_code(kind: FailureKind) -> &'static str {
         | FailureKind::TooLarge
         | FailureKind::UnsupportedMediaType
         | FailureKind::MethodNotAllowed
-        | FailureKind::UpstreamRejected => "invalid_request",
+        | FailureKind::UpstreamRejected
+        | FailureKind::ContextLengthExceeded => "invalid_request",
         FailureKind::InvalidApiKey | FailureKind::ModelNotAllowed => "unauthorized",
         FailureKind::NotFound
         | FailureKind::ModelNotFound
