@@ -225,8 +225,18 @@ fn every_error_is_listed_with_its_status_and_explained() {
 fn setting(span: &str) -> Option<(&str, &str)> {
     let (section, key) = span.split_once('.')?;
     let is_key = !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    let sections =
-        ["server", "session", "turn", "limits", "aws", "log", "routing", "discovery", "emulator"];
+    let sections = [
+        "server",
+        "session",
+        "turn",
+        "limits",
+        "aws",
+        "openai",
+        "log",
+        "routing",
+        "discovery",
+        "emulator",
+    ];
     (is_key && sections.contains(&section)).then_some((section, key))
 }
 

@@ -25,6 +25,7 @@ mod aws;
 mod bedrock_agent;
 pub mod breaker;
 mod discovery;
+pub mod fields;
 mod pool;
 mod retry;
 mod routes;
@@ -32,6 +33,7 @@ mod template;
 
 pub use aws::{AwsClients, AwsHealth};
 pub use discovery::{Discovery, FoundAgent};
+use fields::Fields;
 pub use routes::{Route, Routes};
 
 /// Every kind of backend.
@@ -46,6 +48,8 @@ pub struct Kind {
     pub direct_prefix: Option<&'static str>,
     /// Fills a model's settings in from what follows the prefix of a direct name.
     pub direct: fn(&mut Model, &str) -> Result<(), Mistake>,
+    /// What becomes of the members of a request. A pool has none: its members have.
+    pub fields: Fields,
     /// Finds what is wrong with a model's settings.
     pub check: fn(&Model) -> Vec<Mistake>,
     /// Makes the backend; the settings were checked.

@@ -29,6 +29,7 @@ use super::{Ask, Backend, Deps, Farewell, Kind, Mistake, Outlet, retry};
 
 pub(super) mod answer;
 pub(super) mod failure;
+pub(super) mod fields;
 pub(super) mod return_control;
 pub(super) mod tap;
 mod trace;
@@ -50,6 +51,7 @@ pub(super) const KIND: Kind = Kind {
     name: NAME,
     direct_prefix: Some(DIRECT_PREFIX),
     direct: direct_settings,
+    fields: fields::FIELDS,
     check,
     open: |model, deps| Arc::new(BedrockAgent::open(model, deps)),
 };
