@@ -6,7 +6,7 @@
 //! are safe at all, happen inside, before the first event.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ use crate::turn::{
     TurnEvent, TurnRequest, UpstreamSessionId,
 };
 
+use fields::Fields;
+
 pub mod http;
 
 mod aws;
@@ -26,6 +28,7 @@ mod bedrock_agent;
 pub mod breaker;
 mod discovery;
 pub mod fields;
+mod openai;
 mod pool;
 mod retry;
 mod routes;
@@ -33,11 +36,11 @@ mod template;
 
 pub use aws::{AwsClients, AwsHealth};
 pub use discovery::{Discovery, FoundAgent};
-use fields::Fields;
+pub use openai::OpenAiServers;
 pub use routes::{Route, Routes};
 
 /// Every kind of backend.
-pub const KINDS: &[Kind] = &[bedrock_agent::KIND, pool::KIND];
+pub const KINDS: &[Kind] = &[bedrock_agent::KIND, openai::KIND, pool::KIND];
 
 /// A kind of backend: what it is called and how one is made from a model's settings.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +73,8 @@ pub struct Mistake {
 pub struct Deps {
     /// Warm clients, one a region and endpoint.
     pub aws: Arc<AwsClients>,
+    /// OpenAI-compatible servers, with warm connections.
+    pub openai: Arc<OpenAiServers>,
     /// What is known of agents beyond the configuration.
     pub discovery: Arc<Discovery>,
     /// Where upstream calls are counted.
@@ -194,6 +199,7 @@ struct OutletShared {
     /// Counts signs of life, events or not.
     signs: AtomicU64,
     called: Mutex<Option<Instant>>,
+    has_begun: AtomicBool,
 }
 
 impl Default for Outlet {
@@ -203,6 +209,7 @@ impl Default for Outlet {
                 waiting: Mutex::new(Vec::new()),
                 signs: AtomicU64::new(0),
                 called: Mutex::new(None),
+                has_begun: AtomicBool::new(false),
             }),
         }
     }
@@ -215,6 +222,7 @@ impl Outlet {
     /// Puts an event in; yields once when many wait, so that the pump can take them.
     pub async fn push(&self, event: TurnEvent) {
         self.alive();
+        self.shared.has_begun.store(true, Ordering::Relaxed);
         let waiting = {
             let mut events = self.waiting();
             events.push(event);
@@ -223,6 +231,12 @@ impl Outlet {
         if waiting >= Self::FULL {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Whether any event was put in: then the turn must not be tried again.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.shared.has_begun.load(Ordering::Relaxed)
     }
 
     /// Says that the upstream shows life though there is no event: it thinks, it is not dead.
