@@ -102,6 +102,7 @@
 //! | sessions of a tenant | 100,000, then the one idle the longest goes | `session.max_per_tenant` |
 //! | branches that forks of one session leave behind | 32, then the oldest goes | `session/running.rs` |
 //! | a session's transcript | 1 MiB and 1,000 messages | `session.history_bytes`, `session.history_messages` |
+//! | files that came with answers, of all sessions | 64 MiB, then the oldest go | `session.files_bytes` |
 //! | a history that seeds an upstream session | 400,000 bytes | `backend/bedrock_agent/mod.rs` |
 //! | events between backend and pump | yields at 64 | [`Outlet`](backend::Outlet) |
 //! | messages of one turn in its actor's mailbox | 16 | `session/pump.rs` |

@@ -18,6 +18,7 @@ const PAGES: &[&str] = &[
     "CHANGELOG.md",
     "docs/configuration.md",
     "docs/dependencies.md",
+    "docs/emulator.md",
     "docs/metrics.md",
     "docs/operations.md",
 ];

@@ -133,8 +133,8 @@ python_suites() {
     "$venv/bin/python" -m pytest -q --rootdir "$clients" -c "$clients/pytest.ini" "$@"
 }
 
-node_suite() {
-    (cd "$clients" && node --test --test-reporter=spec openai_sdk.test.mjs)
+node_suite() { # file
+    (cd "$clients" && node --test --test-reporter=spec "$1")
 }
 
 if [[ ! -x $bin ]]; then
@@ -176,9 +176,11 @@ curl --silent --fail --output /dev/null --retry "$start_seconds" --retry-delay 1
 step "probes" probes
 step "errors over curl" errors
 step "NDJSON stream over curl" ndjson_stream
-step "emulator, boto3" python_suites "$clients/emulator_boto3.py" "$clients/control_plane_boto3.py"
+step "emulator, boto3" python_suites "$clients"/emulator_*boto3.py \
+    "$clients/control_plane_boto3.py" "$clients/agentcore_boto3.py"
 step "broker, OpenAI SDK for Python, LangChain, Vapi" python_suites "$clients"
-step "broker, OpenAI SDK for Node" node_suite
+step "broker, OpenAI SDK for Node" node_suite openai_sdk.test.mjs
+step "broker, Vercel AI SDK" node_suite vercel_ai_sdk.test.mjs
 step "metrics of the broker that served them" metrics
 step "alert rules" promtool check rules grafana/alerts.yml
 step "when alerts fire" promtool test rules grafana/alerts_test.yml

@@ -31,6 +31,7 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 const LOGGED: usize = 400;
 
 type AgentClient = aws_sdk_bedrockagentruntime::Client;
+type CoreClient = aws_sdk_bedrockagentcore::Client;
 
 /// A region and an endpoint, where they differ from the shared ones.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -46,10 +47,18 @@ pub(super) struct AgentAccess {
     pub(super) budget: Arc<Budget>,
 }
 
+/// A client for AgentCore and what all turns through it may spend on retries.
+#[derive(Debug, Clone)]
+pub(super) struct CoreAccess {
+    pub(super) client: CoreClient,
+    pub(super) budget: Arc<Budget>,
+}
+
 /// AWS clients that live as long as the process.
 pub struct AwsClients {
     shared: SdkConfig,
     agents: Mutex<Vec<(Place, AgentAccess)>>,
+    cores: Mutex<Vec<(Place, CoreAccess)>>,
     health: ArcSwapOption<AwsHealth>,
 }
 
@@ -89,7 +98,7 @@ impl AwsClients {
         if shared.region().is_none() {
             shared = shared.into_builder().region(Region::from_static(DEFAULT_REGION)).build();
         }
-        Self { shared, agents: Mutex::default(), health: ArcSwapOption::empty() }
+        Self::sharing(shared)
     }
 
     /// Clients for an emulator, without a look at the AWS environment.
@@ -104,7 +113,12 @@ impl AwsClients {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .retry_config(RetryConfig::disabled())
             .build();
-        Self { shared, agents: Mutex::default(), health: ArcSwapOption::empty() }
+        Self::sharing(shared)
+    }
+
+    fn sharing(shared: SdkConfig) -> Self {
+        let (agents, cores) = (Mutex::default(), Mutex::default());
+        Self { shared, agents, cores, health: ArcSwapOption::empty() }
     }
 
     /// The client for Bedrock agents in a place, made at the first asking.
@@ -123,6 +137,25 @@ impl AwsClients {
         let access =
             AgentAccess { client: AgentClient::from_conf(builder.build()), budget: Arc::default() };
         agents.push((place.clone(), access.clone()));
+        access
+    }
+
+    /// The client for AgentCore in a place, made at the first asking.
+    pub(super) fn agentcore(&self, place: &Place) -> CoreAccess {
+        let mut cores = lock(&self.cores);
+        if let Some((_, access)) = cores.iter().find(|(known, _)| known == place) {
+            return access.clone();
+        }
+        let mut builder = aws_sdk_bedrockagentcore::config::Builder::from(&self.shared);
+        if let Some(region) = &place.region {
+            builder = builder.region(Region::new(region.clone()));
+        }
+        if let Some(endpoint) = &place.endpoint {
+            builder = builder.endpoint_url(endpoint);
+        }
+        let access =
+            CoreAccess { client: CoreClient::from_conf(builder.build()), budget: Arc::default() };
+        cores.push((place.clone(), access.clone()));
         access
     }
 

@@ -15,14 +15,15 @@ use futures_util::future::BoxFuture;
 use crate::config::{Config, Model};
 use crate::metrics::Metrics;
 use crate::turn::{
-    Failure, FailureKind, FinishReason, HandedBack, Message, ModelName, Pending, SessionKey,
-    TurnEvent, TurnRequest, UpstreamSessionId,
+    EmbeddingRequest, Embeddings, Failure, FailureKind, FinishReason, HandedBack, Message,
+    ModelName, Pending, SessionKey, TurnEvent, TurnRequest, UpstreamSessionId,
 };
 
 use fields::Fields;
 
 pub mod http;
 
+mod agentcore;
 mod aws;
 mod bedrock_agent;
 pub mod breaker;
@@ -40,7 +41,7 @@ pub use openai::OpenAiServers;
 pub use routes::{Route, Routes};
 
 /// Every kind of backend.
-pub const KINDS: &[Kind] = &[bedrock_agent::KIND, openai::KIND, pool::KIND];
+pub const KINDS: &[Kind] = &[bedrock_agent::KIND, agentcore::KIND, openai::KIND, pool::KIND];
 
 /// A kind of backend: what it is called and how one is made from a model's settings.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +135,17 @@ pub trait Backend: Send + Sync + fmt::Debug {
             "this model takes results as tool messages only",
         )
         .at("return_control_results"))
+    }
+
+    /// Makes vectors of texts. Retries, where they help, happen inside.
+    ///
+    /// # Errors
+    /// `UnsupportedParameter` where the model makes none; else what the upstream says.
+    fn embed(&self, request: EmbeddingRequest) -> BoxFuture<'static, Result<Embeddings, Failure>> {
+        drop(request);
+        let message = "this model makes no embeddings; name one that does";
+        let failure = Failure::new(FailureKind::UnsupportedParameter, message).at("model");
+        Box::pin(std::future::ready(Err(failure)))
     }
 
     /// Tells the upstream that a session is over.

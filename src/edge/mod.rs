@@ -29,6 +29,8 @@ use crate::wire::{Defaults, WireFormat, ndjson, openai_chat};
 
 pub mod listener;
 
+mod embeddings;
+mod files;
 mod follow;
 mod models;
 mod probes;
@@ -203,13 +205,19 @@ impl Edge {
             Target::Chat { streams } => self.turn(&incoming, body, self.chat(streams)).await,
             Target::ResumeChat => self.resume(&incoming, CHAT),
             Target::AgentStream => self.turn(&incoming, body, self.agent_stream()).await,
+            Target::Embeddings => self.embeddings(&incoming, body).await,
             Target::Models => or_failure(self.models(&incoming)),
             Target::Model => or_failure(self.model(&incoming)),
             Target::Sessions => or_refused(self.sessions(&incoming)).await,
             Target::Session => or_refused(self.session(&incoming)).await,
             Target::EndSession => or_refused(self.end_session(&incoming)).await,
             Target::Interrupt => or_refused(self.interrupt(&incoming, body)).await,
+            Target::Move => or_refused(self.move_session(&incoming, body)).await,
             Target::Events => or_refused(self.events(&incoming)).await,
+            Target::Files => or_failure(self.files(&incoming)),
+            Target::File => or_failure(self.file(&incoming)),
+            Target::FileContent => or_failure(self.file_content(&incoming)),
+            Target::DeleteFile => or_failure(self.delete_file(&incoming)),
             Target::Health => self.health(),
             Target::Live => probes::live(),
             Target::Ready => self.ready(),

@@ -59,7 +59,8 @@ impl Edge {
     }
 }
 
-fn unknown() -> Failure {
+/// What a client is told who names a model that is not there.
+pub(super) fn unknown() -> Failure {
     Failure::new(
         FailureKind::ModelNotFound,
         "this model does not exist; GET /v1/models lists those that do",

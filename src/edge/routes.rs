@@ -16,6 +16,8 @@ pub(super) enum Target {
     ResumeChat,
     /// A turn, as NDJSON.
     AgentStream,
+    /// Vectors of texts.
+    Embeddings,
     /// The models there are.
     Models,
     /// One model.
@@ -28,8 +30,18 @@ pub(super) enum Target {
     EndSession,
     /// A stop to a session's running turn.
     Interrupt,
+    /// Another model for a session.
+    Move,
     /// A session's running turn, followed live.
     Events,
+    /// The tenant's files.
+    Files,
+    /// What is known of a file.
+    File,
+    /// What a file holds.
+    FileContent,
+    /// The end of a file.
+    DeleteFile,
     /// Whether all is well, with the AWS account.
     Health,
     /// Whether the process lives.
@@ -84,6 +96,11 @@ pub(super) const ROUTES: &[Route] = &[
         methods: &[(Method::POST, Target::AgentStream)],
     },
     Route {
+        name: "/v1/embeddings",
+        paths: &["/v1/embeddings", "/embeddings"],
+        methods: &[(Method::POST, Target::Embeddings)],
+    },
+    Route {
         name: "/v1/models",
         paths: &["/v1/models", "/models", "/api/models"],
         methods: &[(Method::GET, Target::Models)],
@@ -109,9 +126,25 @@ pub(super) const ROUTES: &[Route] = &[
         methods: &[(Method::POST, Target::Interrupt)],
     },
     Route {
+        name: "/v1/sessions/{id}/move",
+        paths: &["/v1/sessions/{}/move"],
+        methods: &[(Method::POST, Target::Move)],
+    },
+    Route {
         name: "/v1/sessions/{id}/events",
         paths: &["/v1/sessions/{}/events"],
         methods: &[(Method::GET, Target::Events)],
+    },
+    Route { name: "/v1/files", paths: &["/v1/files"], methods: &[(Method::GET, Target::Files)] },
+    Route {
+        name: "/v1/files/{id}",
+        paths: &["/v1/files/{}"],
+        methods: &[(Method::GET, Target::File), (Method::DELETE, Target::DeleteFile)],
+    },
+    Route {
+        name: "/v1/files/{id}/content",
+        paths: &["/v1/files/{}/content"],
+        methods: &[(Method::GET, Target::FileContent)],
     },
     Route { name: "/health", paths: &["/health"], methods: &[(Method::GET, Target::Health)] },
     Route { name: "/livez", paths: &["/livez"], methods: &[(Method::GET, Target::Live)] },

@@ -1,4 +1,4 @@
-//! Sessions over HTTP: list, read, interrupt, follow, end.
+//! Sessions over HTTP: list, read, interrupt, move, follow, end.
 
 use bytes::Buf;
 use http::StatusCode;
@@ -9,10 +9,10 @@ use warp::reply::Response;
 
 use crate::gate::Caller;
 use crate::session::Snapshot;
-use crate::turn::{Failure, FailureKind, Message, Part, SessionKey};
+use crate::turn::{Failure, FailureKind, Message, ModelName, Part, Pending, SessionKey};
 use crate::wire::openai_chat::parse_event_id;
 
-use super::models::epoch_seconds;
+use super::models::{self, epoch_seconds};
 use super::request::{Incoming, read_body};
 use super::{CHAT, Edge, reply};
 
@@ -28,6 +28,13 @@ const SPOKEN_BYTES: usize = 1 << 20;
 struct Order {
     /// What of the answer was heard.
     spoken: Option<String>,
+}
+
+/// The body of a move.
+#[derive(Debug, Deserialize)]
+struct Destination {
+    /// The model that is to answer from now on.
+    model: String,
 }
 
 impl Edge {
@@ -88,6 +95,30 @@ impl Edge {
         Ok(reply::json(StatusCode::OK, &whole(&snapshot)))
     }
 
+    /// `POST /v1/sessions/{id}/move` with `{"model": …}`: from its next turn on, the session's
+    /// turns are answered by that model, which is given the transcript.
+    pub(super) async fn move_session<S, B>(
+        &self,
+        incoming: &Incoming,
+        body: S,
+    ) -> Result<Response, Failure>
+    where
+        S: Stream<Item = Result<B, warp::Error>> + Send,
+        B: Buf + Send,
+    {
+        let (caller, key) = self.session_key(incoming)?;
+        let body = read_body(&incoming.headers, body, &self.config.server).await?;
+        let destination: Destination = serde_json::from_slice(&body)
+            .map_err(|_| Failure::bad_field("model", "the body must be {\"model\": \"NAME\"}"))?;
+        let name = destination.model.parse::<ModelName>();
+        let name = name.map_err(|error| Failure::bad_field("model", error.to_string()))?;
+        // The default model is for those that name none; a move names one.
+        let route = self.routes.exactly(&name).ok_or_else(models::unknown)?;
+        caller.may_use(&route.model.name)?;
+        let snapshot = self.sessions.move_to(&key, route).await?;
+        Ok(reply::json(StatusCode::OK, &whole(&snapshot)))
+    }
+
     /// `GET /v1/sessions/{id}/events`: the running turn, live, as OpenAI chat chunks.
     pub(super) async fn events(&self, incoming: &Incoming) -> Result<Response, Failure> {
         let (caller, key) = self.session_key(incoming)?;
@@ -120,7 +151,7 @@ impl Edge {
 
 fn summary(snapshot: &Snapshot) -> Value {
     let record = &snapshot.record;
-    json!({
+    let mut written = json!({
         "id": record.key.id.as_str(),
         "object": "session",
         "model": record.model.as_str(),
@@ -129,7 +160,17 @@ fn summary(snapshot: &Snapshot) -> Value {
         "last_active_at": epoch_seconds(record.last_active),
         "turns": record.turns,
         "queued": snapshot.queued,
-    })
+    });
+    if let Some(moved) = &record.moved {
+        written["moved_to"] = moved.to.as_str().into();
+    }
+    let pending = record.upstream.as_ref().and_then(|upstream| upstream.pending.as_ref());
+    let open: Vec<_> = pending.into_iter().flat_map(Pending::open).collect();
+    if !open.is_empty() {
+        let calls = open.iter().map(|call| json!({ "id": call.id, "name": call.name }));
+        written["pending_tool_calls"] = calls.collect();
+    }
+    written
 }
 
 fn whole(snapshot: &Snapshot) -> Value {

@@ -79,7 +79,7 @@ impl Edge {
         response
     }
 
-    fn admit(&self, incoming: &Incoming) -> Result<(Caller, Admission), Refusal> {
+    pub(super) fn admit(&self, incoming: &Incoming) -> Result<(Caller, Admission), Refusal> {
         let caller = self.gate.identify(&incoming.headers).map_err(Refusal::Failed)?;
         let admission = self.gate.admit(&caller).map_err(|refused| {
             self.metrics.rate_limited(refused.limit);
@@ -243,13 +243,13 @@ impl Begun {
 }
 
 /// A refusal at the gate.
-enum Refusal {
+pub(super) enum Refusal {
     Failed(Failure),
     Limited(Box<gate::Refused>),
 }
 
 impl Refusal {
-    fn write(self, format: &'static dyn WireFormat) -> Response {
+    pub(super) fn write(self, format: &'static dyn WireFormat) -> Response {
         match self {
             Self::Failed(failure) => reply::failure_as(&failure, format.refusal(&failure)),
             Self::Limited(refused) => {

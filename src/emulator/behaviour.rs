@@ -38,6 +38,14 @@ impl Behaviour {
         Ok(Self { pace, fault })
     }
 
+    /// The fault of this spelling; `none` is none.
+    ///
+    /// # Errors
+    /// `ValidationException` that names the fault that there is not.
+    pub(super) fn fault(spelling: &str) -> Result<Option<Fault>, Refusal> {
+        fault(spelling).map_err(|error| Refusal::validation(error.to_string()))
+    }
+
     /// What holds for one call; of several maps with an attribute the first one counts.
     ///
     /// # Errors

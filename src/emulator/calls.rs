@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::sessions::{Seat, SessionKey};
 
@@ -56,19 +57,51 @@ impl Asked {
     }
 }
 
+/// Tokens that a trace told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Spent {
+    /// The collaborator who took them; `None` for the agent itself.
+    pub(super) collaborator: Option<String>,
+    /// Tokens read.
+    pub(super) input: u64,
+    /// Tokens written.
+    pub(super) output: u64,
+}
+
+/// A sum of tokens over the traces of a call.
+#[derive(Debug, Clone, Default, Serialize)]
+struct Tokens {
+    input_tokens: u64,
+    output_tokens: u64,
+}
+
+impl Tokens {
+    fn add(&mut self, spent: &Spent) {
+        self.input_tokens = self.input_tokens.saturating_add(spent.input);
+        self.output_tokens = self.output_tokens.saturating_add(spent.output);
+    }
+}
+
 #[derive(Debug, Clone, Serialize)]
 struct Call {
     session: String,
     agent: String,
     alias: String,
+    operation: Option<&'static str>,
     #[serde(flatten)]
     asked: Asked,
+    /// The request body, unless it is too large.
+    body: Option<Box<RawValue>>,
     /// The HTTP status, once there is one.
     status: Option<u16>,
     started_ms: u64,
     ended_ms: Option<u64>,
     ended: Option<Ending>,
     max_concurrent_per_session: u32,
+    /// All that was told in traces.
+    usage: Tokens,
+    /// What collaborators took of it, by their names.
+    collaborators: BTreeMap<String, Tokens>,
 }
 
 /// The totals and the latest calls, as they are shown.
@@ -111,12 +144,16 @@ impl Calls {
             session: key.session.clone(),
             agent: key.agent.clone(),
             alias: key.alias.clone(),
+            operation: None,
             asked: Asked::default(),
+            body: None,
             status: None,
             started_ms: unix_ms(),
             ended_ms: None,
             ended: None,
             max_concurrent_per_session: 1,
+            usage: Tokens::default(),
+            collaborators: BTreeMap::new(),
         };
         let mut log = self.lock();
         let id = log.next_id;
@@ -173,6 +210,13 @@ pub(super) struct OpenCall {
 }
 
 impl OpenCall {
+    /// Takes down for which operation the call is, and its body as it is to be shown.
+    pub(super) fn sends(&self, operation: &'static str, body: Option<Box<RawValue>>) {
+        if let Some(call) = self.calls.lock().call(self.id) {
+            (call.operation, call.body) = (Some(operation), body);
+        }
+    }
+
     /// Takes down what the call asks.
     pub(super) fn asks(&self, asked: Asked) {
         if let Some(call) = self.calls.lock().call(self.id) {
@@ -184,6 +228,16 @@ impl OpenCall {
     pub(super) fn answered(&self, status: StatusCode) {
         if let Some(call) = self.calls.lock().call(self.id) {
             call.status = Some(status.as_u16());
+        }
+    }
+
+    /// Takes down tokens that a trace tells of.
+    pub(super) fn spends(&self, spent: &Spent) {
+        if let Some(call) = self.calls.lock().call(self.id) {
+            call.usage.add(spent);
+            if let Some(name) = &spent.collaborator {
+                call.collaborators.entry(name.clone()).or_default().add(spent);
+            }
         }
     }
 

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use super::behaviour::fault;
 use super::faults::Fault;
 use super::fleet::{ACTION_GROUP, Agent, FLEET, action_group_summary};
-use super::invoke_agent::{DENIED_ACCESS_KEY, MISSING_AGENT, read};
+use super::invoke_agent::{DENIED_ACCESS_KEY, MISSING_AGENTS, read};
 use super::refusal::Refusal;
 use super::routes::{percent_decoded, request_id};
 use super::{Emulated, REQUEST_ID};
@@ -187,7 +187,7 @@ impl Fleet {
 
     /// One of the fleet; any other agent is a prepared one without a name of its own.
     fn find(&self, id: &str) -> Result<Agent, Refusal> {
-        if id.starts_with(MISSING_AGENT) {
+        if MISSING_AGENTS.iter().any(|begin| id.starts_with(begin)) {
             return Err(Refusal::not_found(id));
         }
         let is_id = (1..=10).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric());

@@ -1,7 +1,7 @@
 //! What can be made to go wrong, and how it is spelled.
 //!
-//! A fault is spelled `name`, `name:N` or `exception:NAME:N`; the module documentation of the
-//! [emulator](super) lists them all. [`Fault`] is what the spelling means.
+//! A fault is spelled `name`, `name:N` or `exception:NAME:N`, where N may be `first`; the module
+//! documentation of the [emulator](super) lists them all. [`Fault`] is what the spelling means.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -22,10 +22,10 @@ pub(super) enum Fault {
     SilentHead,
     /// A head, then nothing.
     SilentBody,
-    /// The answer breaks after `after` chunks, or after its last one when it has fewer.
+    /// The answer breaks.
     Break {
-        /// Chunks that arrive whole.
-        after: usize,
+        /// What arrives whole.
+        after: Point,
         /// What comes then.
         with: Break,
     },
@@ -55,6 +55,16 @@ impl Refuse {
     pub(super) fn meets(&self, number: u64, streaming: bool) -> bool {
         (streaming || !self.streaming_only) && self.first.is_none_or(|first| number <= first)
     }
+}
+
+/// A point in the course of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Point {
+    /// Before anything, traces too.
+    Start,
+    /// After so many chunks, hand-overs and files, or after the last when there are fewer. With
+    /// none, the traces that open an answer have been sent.
+    Chunks(usize),
 }
 
 /// How an answer breaks off.
@@ -116,8 +126,12 @@ fn read(spelling: &str) -> Result<Fault, &'static str> {
 }
 
 fn breaks(with: Break, after: Option<&str>) -> Result<Fault, &'static str> {
+    if after == Some("first") {
+        return Ok(Fault::Break { after: Point::Start, with });
+    }
     let chunks = after.map_or(Ok(0), count)?;
-    Ok(Fault::Break { after: usize::try_from(chunks).unwrap_or(usize::MAX), with })
+    let after = Point::Chunks(usize::try_from(chunks).unwrap_or(usize::MAX));
+    Ok(Fault::Break { after, with })
 }
 
 fn exception(rest: &str) -> Result<Fault, &'static str> {
@@ -171,13 +185,15 @@ mod tests {
 
     #[test]
     fn breaks_carry_the_number_of_whole_chunks() {
+        let breaks = |after, with| Fault::Break { after, with };
         assert_eq!(fault("stall"), Fault::SilentBody);
-        assert_eq!(fault("stall:3"), Fault::Break { after: 3, with: Break::Silence });
-        assert_eq!(fault("cut"), Fault::Break { after: 0, with: Break::Cut });
+        assert_eq!(fault("stall:3"), breaks(Point::Chunks(3), Break::Silence));
+        assert_eq!(fault("cut"), breaks(Point::Chunks(0), Break::Cut));
+        assert_eq!(fault("garbage:first"), breaks(Point::Start, Break::Garbage));
         let name = "throttlingException".to_owned();
         assert_eq!(
             fault("exception:throttlingException:2"),
-            Fault::Break { after: 2, with: Break::Exception(name) },
+            breaks(Point::Chunks(2), Break::Exception(name)),
         );
     }
 

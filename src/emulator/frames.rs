@@ -29,6 +29,13 @@ pub(super) fn chunk(piece: &[u8]) -> Bytes {
     frame(CHUNK_HEADERS.clone(), payload)
 }
 
+/// A `chunk` event with what its text rests on; `attribution` is JSON.
+pub(super) fn attributed_chunk(piece: &[u8], attribution: &str) -> Bytes {
+    let text = STANDARD.encode(piece);
+    let payload = format!("{{\"bytes\":\"{text}\",\"attribution\":{attribution}}}");
+    frame(CHUNK_HEADERS.clone(), payload)
+}
+
 /// An event of this type; `payload` is JSON.
 pub(super) fn event(event_type: &'static str, payload: impl Into<Bytes>) -> Bytes {
     frame(event_headers(event_type), payload)

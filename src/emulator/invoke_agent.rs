@@ -1,4 +1,5 @@
-//! `InvokeAgent`: one turn of a conversation with an agent.
+//! `InvokeAgent` and `InvokeInlineAgent`: one turn of a conversation with an agent. Both answer in
+//! the same events.
 
 use std::time::Duration;
 
@@ -10,15 +11,15 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::calls::{Asked, Ending, OpenCall};
-use super::demo_agent::{self, Answer};
+use super::converse::Turn;
 use super::faults::Fault;
+use super::inline_agent;
+use super::recorded::recorded;
 use super::refusal::Refusal;
-use super::request::{Ask, check_attributes, check_key};
+use super::request::{Ask, check_key};
 use super::routes::{Reply, request_id};
-use super::script::{AnswerBody, Cut, Pieces, Plan, script};
-use super::sessions::{Session, SessionKey};
-use super::tools::{self, Action};
-use super::traces::{Size, Tracer};
+use super::script::{AnswerBody, Plan, script};
+use super::sessions::SessionKey;
 use super::{Emulated, REQUEST_ID};
 
 /// The largest request body: the longest input text and room for its JSON.
@@ -26,11 +27,9 @@ const MAX_BODY: usize = 32 << 20;
 /// How long a request body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the ids of agents that do not exist begin with.
-pub(super) const MISSING_AGENT: &str = "MISSING";
+pub(super) const MISSING_AGENTS: &[&str] = &["MISSING", "NOSUCH"];
 /// The access key of somebody who may do nothing.
 pub(super) const DENIED_ACCESS_KEY: &str = "Credential=AKIADENIED/";
-/// The session attribute with the caller's phone number.
-const PHONE_NUMBER: &str = "phone_number";
 
 /// Answers one call.
 pub(super) async fn invoke(
@@ -75,9 +74,15 @@ async fn accept(
     let (head, body) = request.into_parts();
     authorise(&head.headers)?;
     check_key(key)?;
-    let ask = Ask::parse(&read(body).await?)?;
+    let body = read(body).await?;
+    let operation = if key.is_inline() { "InvokeInlineAgent" } else { "InvokeAgent" };
+    call.sends(operation, recorded(&body));
+    let (ask, tools) = match key.is_inline() {
+        true => inline_agent::parse(&body).map(|(ask, tools)| (ask, Some(tools)))?,
+        false => (Ask::parse(&body)?, None),
+    };
     call.asks(noted(&ask));
-    if key.agent.starts_with(MISSING_AGENT) {
+    if MISSING_AGENTS.iter().any(|begin| key.agent.starts_with(begin)) {
         return Err(Refusal::not_found(&key.agent));
     }
     // A setting that cannot be read is told before the session takes the call in.
@@ -85,13 +90,17 @@ async fn accept(
         .behaviour
         .for_call(ask.prompt_attributes().into_iter().chain(ask.session_attributes()))?;
     let seat = emulated.sessions.enter(key.clone()).await.ok_or_else(Refusal::conflict)?;
-    let converse = |session: &mut Session| converse(emulated, key, &ask, session);
-    let plan = seat.with(converse).ok_or_else(Refusal::conflict)??;
+    let turn = Turn { emulated, key, ask: &ask, tools: tools.as_ref() };
+    let plan = seat.with(|session| turn.plan(session)).ok_or_else(Refusal::conflict)??;
     call.hold(seat);
     Ok(plan)
 }
 
-fn authorise(headers: &HeaderMap) -> Result<(), Refusal> {
+/// Checks that somebody signed who may do something; no signature is checked.
+///
+/// # Errors
+/// When nobody did, or somebody who may do nothing.
+pub(super) fn authorise(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(authorization) = headers.get(AUTHORIZATION) else { return Err(Refusal::unsigned()) };
     let is_denied = authorization.to_str().is_ok_and(|text| text.contains(DENIED_ACCESS_KEY));
     if is_denied { Err(Refusal::denied()) } else { Ok(()) }
@@ -118,81 +127,8 @@ fn noted(ask: &Ask) -> Asked {
         has_trace: ask.wants_traces(),
         stream: ask.wants_stream(),
         end_session: ask.ends_session(),
-        results: ask.results().len(),
+        results: ask.results().map_or(0, <[_]>::len),
         attributes: ask.session_attributes().cloned().unwrap_or_default(),
         prompt_attributes: ask.prompt_attributes().cloned().unwrap_or_default(),
-    }
-}
-
-/// Takes the call into its session and plans the answer.
-fn converse(
-    emulated: &Emulated,
-    key: &SessionKey,
-    ask: &Ask,
-    session: &mut Session,
-) -> Result<Plan, Refusal> {
-    session.calls += 1;
-    if let Some(sent) = ask.session_attributes() {
-        let mut attributes = session.attributes.clone();
-        attributes.extend(sent.iter().map(|(name, value)| (name.clone(), value.clone())));
-        check_attributes([&attributes])?;
-        session.attributes = attributes;
-    }
-    let attributes = ask.prompt_attributes().into_iter().chain([&session.attributes]);
-    let behaviour = emulated.behaviour.for_call(attributes)?;
-    if let Some(Fault::Refuse(refuse)) = &behaviour.fault
-        && refuse.meets(session.calls, ask.wants_stream())
-    {
-        return Err(refuse.with.clone());
-    }
-    if session.memory.turns == 0 {
-        let told = ask.history().iter().filter_map(|message| message.user_text());
-        told.for_each(|text| session.memory.listen(&text));
-    }
-    let turns = session.memory.turns as usize;
-    let (answer, hand_over) = answer(ask, session)?;
-    session.turns = session.turns.saturating_add(1);
-    session.ending = ask.ends_session();
-    let input = ask.input_text.as_ref().map_or(0, String::len);
-    Ok(Plan {
-        size: Size { input, output: answer.text.len(), turns },
-        pieces: Pieces::new(answer.text, cut(ask.wants_stream(), answer.word_by_word)),
-        hand_over,
-        pace: behaviour.pace,
-        tracer: ask.wants_traces().then(|| Tracer::new(key.clone(), &emulated.account)),
-        fault: behaviour.fault,
-    })
-}
-
-/// What the agent says, or the event with which it hands control over.
-fn answer(ask: &Ask, session: &mut Session) -> Result<(Answer, Option<Bytes>), Refusal> {
-    let pending = session.pending.take();
-    if !ask.results().is_empty() {
-        let expected = pending.as_ref().map(|pending| pending.invocation_id.as_str());
-        if expected.is_some() && expected != ask.invocation_id() {
-            session.pending = pending;
-            return Err(Refusal::validation(
-                "invocationId is not the one of the actions asked for",
-            ));
-        }
-        let text = tools::acknowledge(ask.results(), pending.as_ref());
-        return Ok((Answer { text, word_by_word: false }, None));
-    }
-    let Some(text) = &ask.input_text else { return Ok((Answer::default(), None)) };
-    if let Some(action) = Action::asked_for(text) {
-        session.memory.listen(text);
-        let (event, pending) = action.hand_over();
-        session.pending = Some(pending);
-        return Ok((Answer::default(), Some(event)));
-    }
-    let phone_number = session.attributes.get(PHONE_NUMBER).map(String::as_str);
-    Ok((demo_agent::answer(&mut session.memory, text, phone_number), None))
-}
-
-fn cut(is_streamed: bool, word_by_word: bool) -> Cut {
-    match (is_streamed, word_by_word) {
-        (false, _) => Cut::Whole,
-        (true, true) => Cut::Words,
-        (true, false) => Cut::Bytes,
     }
 }

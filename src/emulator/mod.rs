@@ -1,25 +1,36 @@
 //! The built-in server that speaks the real AWS wire, for `demo`, for tests, and for users who
 //! develop without an AWS account.
 //!
-//! It serves `InvokeAgent` of `bedrock-agent-runtime`, what can be read of `bedrock-agent`
-//! (`ListAgents`, `GetAgent`, `ListAgentAliases`, `ListAgentActionGroups`, `GetAgentActionGroup`)
-//! and `GetCallerIdentity` of STS, so that one `AWS_ENDPOINT_URL` does for everything. Requests must carry an `Authorization` header, but no
-//! signature is checked; the access key `AKIADENIED` may do nothing. Agents whose id begins with
-//! `MISSING` do not exist; for all others one demo agent answers, a banking assistant that
-//! remembers names and amounts. Some phrases are there for tests:
+//! It serves `InvokeAgent`, `InvokeInlineAgent`, `GetAgentMemory` and `DeleteAgentMemory` of
+//! `bedrock-agent-runtime`, runtimes and harnesses of AgentCore, whose words are in
+//! `docs/agentcore.md`, what can be read of `bedrock-agent` (`ListAgents`, `GetAgent`,
+//! `ListAgentAliases`, `ListAgentActionGroups`, `GetAgentActionGroup`) and `GetCallerIdentity` of
+//! STS, so that one `AWS_ENDPOINT_URL` does for everything. Requests must carry an
+//! `Authorization` header, but no signature is checked; the access key `AKIADENIED` may do
+//! nothing. Agents whose id begins with `MISSING` or `NOSUCH` do not exist; for all others one
+//! demo agent answers, a banking assistant that remembers names and amounts. Some phrases are
+//! there for tests:
 //!
 //! | message | answer |
 //! |---|---|
 //! | `count to N` | N words, each a chunk of its own when the answer is streamed; up to 2,000 |
 //! | `repeat: …` | the text that follows, byte by byte the same |
-//! | `call: NAME key=value …` | control returns to the caller, who is to run NAME |
+//! | `call: NAME key=value …` | control returns to the caller, who is to run NAME; one of many phrases, all told in `docs/emulator.md` |
 //! | `how many turns …` | the user messages that the session held before this one |
 //! | `what was my last message?` | the user message before this one |
 //!
 //! As on AWS, an unknown or expired session starts blank without an error, attributes given in
 //! `sessionAttributes` are kept, `conversationHistory` is taken up by a session without turns,
 //! and a second call at once on a session is a `ConflictException`. A call is part of its session
-//! from the moment that it is accepted, even if the client then hangs up.
+//! from the moment that it is accepted, even if the client then hangs up. While results of
+//! actions are waited for, a message is a `ValidationException`.
+//!
+//! # The way of a call
+//! `routes` finds the operation; `invoke_agent` reads the request (`request`, `session_state`,
+//! `inline_agent`) and takes the seat of its session; `converse` decides what the agent does, from
+//! the phrases of the message (`wishes`), the results that came back (`results`) or the words that
+//! it knows (`demo_agent`), and puts the answer together (`draft`); `script` lays down its course
+//! and plays it.
 //!
 //! # Settings
 //! The configuration sets them for all calls, session attributes (or prompt session attributes,
@@ -57,8 +68,9 @@
 //! | `unknown-event` | events of a type that nobody knows among the chunks |
 //! | `thinking:MS` | a trace every 50 ms for MS before the first chunk; silence if traces were not asked for |
 //!
-//! An answer with fewer chunks than N breaks after its last one. A fault that is none of these is
-//! an error: at start in the configuration, a `ValidationException` in an attribute. The control
+//! An answer with fewer chunks than N breaks after its last one; a hand-over and files count as
+//! chunks, and `first` for N is before anything, traces too. A fault that is none of these is an
+//! error: at start in the configuration, a `ValidationException` in an attribute. The control
 //! plane's answers are documents: there the faults that refuse count (of `:N`, all its calls
 //! together), `stall-headers` and `stall`, which are the same, and `thinking:MS`, a late answer.
 //!
@@ -69,9 +81,9 @@
 //! "operation": "ListAgents", "idle_session_ttl_seconds": 60}`, each member optional.
 //!
 //! # What it saw
-//! `GET /_emulator/state` tells the calls, how they ended, the sessions, and how often the control
-//! plane was asked, as JSON;
-//! `POST /_emulator/reset` forgets all that.
+//! `GET /_emulator/state` tells the calls with their bodies and their tokens, how they ended, the
+//! sessions, and how often the control plane was asked, as JSON; `POST /_emulator/reset` forgets
+//! all that, and the long-term memories.
 
 use std::io;
 use std::net::SocketAddr;
@@ -89,23 +101,42 @@ use tracing::{debug, warn};
 
 use crate::config;
 
+mod actions;
+mod agentcore;
 mod behaviour;
 mod calls;
+mod citations;
 mod control_plane;
+mod converse;
 mod demo_agent;
+mod draft;
 mod facts;
 mod faults;
+mod files_out;
 mod fleet;
 mod frames;
+mod guardrail;
+mod inline_agent;
+mod input_files;
 mod invoke_agent;
+mod memories;
+mod openapi;
+mod particulars;
+mod pieces;
+mod recorded;
 mod refusal;
 mod request;
+mod results;
 mod routes;
 mod script;
+mod session_state;
 mod sessions;
+mod steps;
 mod sts;
-mod tools;
+mod tool_box;
 mod traces;
+mod wishes;
+mod words;
 
 /// The header with the service's id for a request.
 const REQUEST_ID: &str = "x-amzn-requestid";
@@ -152,7 +183,9 @@ pub struct Emulator {
 struct Emulated {
     sessions: Arc<sessions::Sessions>,
     calls: Arc<calls::Calls>,
+    agentcore: agentcore::Log,
     fleet: control_plane::Fleet,
+    memories: memories::Memories,
     behaviour: behaviour::Behaviour,
     account: String,
 }
@@ -179,7 +212,9 @@ pub async fn bind(config: &config::Emulator) -> Result<Emulator, BindError> {
         emulated: Arc::new(Emulated {
             sessions: Arc::new(sessions::Sessions::new(config.idle_session_ttl)),
             calls: Arc::default(),
+            agentcore: agentcore::Log::default(),
             fleet: control_plane::Fleet::new(&config.account, config.idle_session_ttl),
+            memories: memories::Memories::default(),
             behaviour,
             account: config.account.clone(),
         }),

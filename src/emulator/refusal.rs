@@ -143,6 +143,13 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "ValidationException", message)
     }
 
+    /// The value of a member breaks a rule of the service's model.
+    pub(super) fn constraint(member: &'static str, rule: &'static str) -> Self {
+        Self::validation(format!(
+            "1 validation error detected: Value at '{member}' failed to satisfy constraint: {rule}"
+        ))
+    }
+
     /// The body is not the JSON that the operation takes.
     pub(super) fn serialization(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "SerializationException", message)
@@ -164,6 +171,17 @@ impl Refusal {
     pub(super) fn conflict() -> Self {
         let message = "Another call is running on this session; wait for it to end.";
         Self::new(StatusCode::CONFLICT, "ConflictException", message)
+    }
+
+    /// Another call runs on the session, as AgentCore says it.
+    pub(super) fn retryable_conflict() -> Self {
+        let message = "Another invocation is in progress on this session.";
+        Self::new(StatusCode::CONFLICT, "RetryableConflictException", message)
+    }
+
+    /// The container behind AgentCore refuses.
+    pub(super) fn runtime_client(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FAILED_DEPENDENCY, "RuntimeClientError", message)
     }
 
     /// The request is not signed.

@@ -3,19 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::refusal::Refusal;
+use super::results::Returned;
+use super::session_state::{HistoryMessage, SessionState};
 use super::sessions::SessionKey;
 
 /// The longest `inputText`, in characters, by the service's model.
 const MAX_INPUT_TEXT: usize = 25_000_000;
-/// Most results of actions in one call, by the service's model.
-const MAX_RESULTS: usize = 5;
-/// Names and values of both attribute maps together, in bytes. The service's own limit is not
-/// documented; this one bounds what a session holds.
-const MAX_ATTRIBUTE_BYTES: usize = 16 << 10;
-
 /// A request body.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -26,6 +21,8 @@ pub(super) struct Ask {
     end_session: Option<bool>,
     memory_id: Option<String>,
     streaming_configurations: Option<Streaming>,
+    prompt_creation_configurations: Option<PromptCreation>,
+    bedrock_model_configurations: Option<ModelConfigurations>,
     session_state: Option<SessionState>,
 }
 
@@ -38,38 +35,19 @@ struct Streaming {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SessionState {
-    session_attributes: Option<BTreeMap<String, String>>,
-    prompt_session_attributes: Option<BTreeMap<String, String>>,
-    invocation_id: Option<String>,
-    return_control_invocation_results: Option<Vec<Value>>,
-    conversation_history: Option<History>,
+struct PromptCreation {
+    previous_conversation_turns_to_include: Option<i64>,
 }
 
-#[derive(Debug, Deserialize)]
-struct History {
-    messages: Option<Vec<HistoryMessage>>,
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ModelConfigurations {
+    performance_config: Option<Performance>,
 }
 
-/// A message of a told history.
-#[derive(Debug, Deserialize)]
-pub(super) struct HistoryMessage {
-    role: String,
-    content: Vec<HistoryText>,
-}
-
-#[derive(Debug, Deserialize)]
-struct HistoryText {
-    text: Option<String>,
-}
-
-impl HistoryMessage {
-    /// What the user said in it; `None` for the assistant's.
-    pub(super) fn user_text(&self) -> Option<String> {
-        let texts: Vec<_> =
-            self.content.iter().filter_map(|content| content.text.as_deref()).collect();
-        (self.role == "user").then(|| texts.join("\n"))
-    }
+#[derive(Debug, Default, Deserialize)]
+struct Performance {
+    latency: Option<String>,
 }
 
 impl Ask {
@@ -79,9 +57,17 @@ impl Ask {
     /// `SerializationException` for what is not the operation's JSON, `ValidationException` for
     /// what breaks one of its rules.
     pub(super) fn parse(body: &[u8]) -> Result<Self, Refusal> {
-        let body: &[u8] = if body.is_empty() { b"{}" } else { body };
-        let ask: Self = serde_json::from_slice(body)
-            .map_err(|error| Refusal::serialization(format!("the body cannot be read: {error}")))?;
+        let mut ask: Self = read(body)?;
+        ask.check()?;
+        Ok(ask)
+    }
+
+    /// Reads the body of an `InvokeInlineAgent`, whose session state has another name.
+    ///
+    /// # Errors
+    /// As of [`Ask::parse`].
+    pub(super) fn parse_inline(body: &[u8], state: Option<SessionState>) -> Result<Self, Refusal> {
+        let mut ask = Self { session_state: state, ..read(body)? };
         ask.check()?;
         Ok(ask)
     }
@@ -112,11 +98,9 @@ impl Ask {
         self.session_state.as_ref()?.prompt_session_attributes.as_ref()
     }
 
-    /// The results of actions that are handed in.
-    pub(super) fn results(&self) -> &[Value] {
-        let state = self.session_state.as_ref();
-        let results = state.and_then(|state| state.return_control_invocation_results.as_deref());
-        results.unwrap_or(&[])
+    /// The results of actions that are handed in, if any are.
+    pub(super) fn results(&self) -> Option<&[Returned]> {
+        self.session_state.as_ref()?.return_control_invocation_results.as_deref()
     }
 
     /// The id of the actions whose results are handed in.
@@ -126,41 +110,66 @@ impl Ask {
 
     /// The messages of `conversationHistory`.
     pub(super) fn history(&self) -> &[HistoryMessage] {
-        let history =
-            self.session_state.as_ref().and_then(|state| state.conversation_history.as_ref());
-        history.and_then(|history| history.messages.as_deref()).unwrap_or(&[])
+        self.session_state.as_ref().map_or(&[], SessionState::history)
     }
 
-    fn check(&self) -> Result<(), Refusal> {
-        if self.input_text.is_none() && !self.ends_session() && self.results().is_empty() {
+    /// What the agent can say of the files that came along.
+    pub(super) fn files(&self) -> &[String] {
+        self.session_state.as_ref().map_or(&[], SessionState::files)
+    }
+
+    /// The long-term memory that the session belongs to.
+    pub(super) fn memory_id(&self) -> Option<&str> {
+        self.memory_id.as_deref()
+    }
+
+    fn check(&mut self) -> Result<(), Refusal> {
+        if self.input_text.is_none() && !self.ends_session() && self.results().is_none() {
             return Err(Refusal::validation(
                 "inputText is required unless the session ends or results are returned",
             ));
         }
         let text_length = self.input_text.as_ref().map_or(0, String::len);
         if text_length > MAX_INPUT_TEXT {
-            return Err(invalid("inputText", "at most 25000000 characters"));
-        }
-        if self.results().len() > MAX_RESULTS {
-            return Err(invalid("returnControlInvocationResults", "1 to 5 members"));
+            return Err(Refusal::constraint("inputText", "at most 25000000 characters"));
         }
         if self.guardrail_interval().is_some_and(|interval| interval < 1) {
-            return Err(invalid("applyGuardrailInterval", "1 or more"));
+            return Err(Refusal::constraint("applyGuardrailInterval", "1 or more"));
         }
-        if self.memory_id.as_ref().is_some_and(|id| !is_session_id(id)) {
-            return Err(invalid("memoryId", SESSION_ID_RULE));
+        if self.previous_turns().is_some_and(|turns| turns < 0) {
+            return Err(Refusal::constraint("previousConversationTurnsToInclude", "0 or more"));
         }
-        let roles_fit =
-            self.history().iter().all(|message| matches!(&*message.role, "user" | "assistant"));
-        if !roles_fit {
-            return Err(invalid("role", "user or assistant"));
+        if self.latency().is_some_and(|latency| !matches!(latency, "standard" | "optimized")) {
+            return Err(Refusal::constraint("latency", "standard or optimized"));
         }
-        check_attributes(self.session_attributes().into_iter().chain(self.prompt_attributes()))
+        if self.memory_id().is_some_and(|id| !is_session_id(id)) {
+            return Err(Refusal::constraint("memoryId", SESSION_ID_RULE));
+        }
+        self.session_state.as_mut().map_or(Ok(()), SessionState::check)
     }
 
     fn guardrail_interval(&self) -> Option<i64> {
         self.streaming_configurations.as_ref()?.apply_guardrail_interval
     }
+
+    fn previous_turns(&self) -> Option<i64> {
+        self.prompt_creation_configurations.as_ref()?.previous_conversation_turns_to_include
+    }
+
+    fn latency(&self) -> Option<&str> {
+        let model = self.bedrock_model_configurations.as_ref()?;
+        model.performance_config.as_ref()?.latency.as_deref()
+    }
+}
+
+/// Reads a body; none at all is one without members.
+///
+/// # Errors
+/// `SerializationException` for what is not the operation's JSON.
+pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+    let body: &[u8] = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body)
+        .map_err(|error| Refusal::serialization(format!("the body cannot be read: {error}")))
 }
 
 const SESSION_ID_RULE: &str = "2 to 100 characters of [0-9a-zA-Z._:-]";
@@ -170,43 +179,34 @@ const SESSION_ID_RULE: &str = "2 to 100 characters of [0-9a-zA-Z._:-]";
 /// # Errors
 /// `ValidationException`, naming the first that breaks its rule.
 pub(super) fn check_key(key: &SessionKey) -> Result<(), Refusal> {
-    for (name, id) in [("agentId", &key.agent), ("agentAliasId", &key.alias)] {
+    if !key.is_inline() {
+        check_alias(&key.agent, &key.alias)?;
+    }
+    if !is_session_id(&key.session) {
+        return Err(Refusal::constraint("sessionId", SESSION_ID_RULE));
+    }
+    Ok(())
+}
+
+/// Checks the ids of an agent and its alias.
+///
+/// # Errors
+/// `ValidationException`, naming the first that breaks its rule.
+pub(super) fn check_alias(agent: &str, alias: &str) -> Result<(), Refusal> {
+    for (name, id) in [("agentId", agent), ("agentAliasId", alias)] {
         let is_id =
             (1..=10).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if !is_id {
-            return Err(invalid(name, "1 to 10 characters of [0-9a-zA-Z]"));
+            return Err(Refusal::constraint(name, "1 to 10 characters of [0-9a-zA-Z]"));
         }
     }
-    if !is_session_id(&key.session) {
-        return Err(invalid("sessionId", SESSION_ID_RULE));
-    }
     Ok(())
 }
 
-/// Checks that attributes are not too large in all.
-///
-/// # Errors
-/// `ValidationException`
-pub(super) fn check_attributes<'a>(
-    maps: impl IntoIterator<Item = &'a BTreeMap<String, String>>,
-) -> Result<(), Refusal> {
-    let pairs = maps.into_iter().flatten();
-    let bytes: usize = pairs.map(|(name, value)| name.len() + value.len()).sum();
-    if bytes > MAX_ATTRIBUTE_BYTES {
-        return Err(invalid("sessionState", "at most 16384 bytes of attributes"));
-    }
-    Ok(())
-}
-
-fn is_session_id(id: &str) -> bool {
+/// Whether a text may be the id of a session or of a memory.
+pub(super) fn is_session_id(id: &str) -> bool {
     let allows = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
     (2..=100).contains(&id.len()) && id.bytes().all(allows)
-}
-
-fn invalid(member: &'static str, rule: &'static str) -> Refusal {
-    Refusal::validation(format!(
-        "1 validation error detected: Value at '{member}' failed to satisfy constraint: {rule}"
-    ))
 }
 
 #[cfg(test)]
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(refused("").kind, Some("ValidationException"));
         assert!(Ask::parse(br#"{"endSession":true}"#).is_ok());
         let results = r#"{"sessionState":{"returnControlInvocationResults":[{}]}}"#;
-        assert_eq!(Ask::parse(results.as_bytes()).unwrap().results().len(), 1);
+        assert_eq!(Ask::parse(results.as_bytes()).unwrap().results().unwrap().len(), 1);
     }
 
     #[test]
@@ -250,7 +250,23 @@ mod tests {
                 "role",
             ),
             (
-                r#"{"sessionState":{"returnControlInvocationResults":[1,2,3,4,5,6]}}"#,
+                r#"{"inputText":"a","promptCreationConfigurations":{"previousConversationTurnsToInclude":-1}}"#,
+                "previousConversationTurnsToInclude",
+            ),
+            (
+                r#"{"inputText":"a","bedrockModelConfigurations":{"performanceConfig":{"latency":"fast"}}}"#,
+                "latency",
+            ),
+            (
+                r#"{"inputText":"a","sessionState":{"knowledgeBaseConfigurations":[]}}"#,
+                "knowledgeBaseConfigurations",
+            ),
+            (
+                r#"{"inputText":"a","sessionState":{"knowledgeBaseConfigurations":[{"knowledgeBaseId":"a-b","retrievalConfiguration":{}}]}}"#,
+                "knowledgeBaseId",
+            ),
+            (
+                r#"{"sessionState":{"returnControlInvocationResults":[{},{},{},{},{},{}]}}"#,
                 "returnControlInvocationResults",
             ),
         ];

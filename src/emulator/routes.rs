@@ -18,7 +18,7 @@ use super::control_plane::{self, Operation};
 use super::refusal::Refusal;
 use super::script::AnswerBody;
 use super::sessions::SessionKey;
-use super::{Emulated, calls, invoke_agent, sts};
+use super::{Emulated, agentcore, calls, invoke_agent, memories, sts};
 
 /// The body of a reply: whole, or an answer in the making.
 pub(super) type Reply = Either<Full<Bytes>, AnswerBody>;
@@ -35,6 +35,8 @@ struct State {
     control_plane: BTreeMap<&'static str, u64>,
     /// The latest used first, and not all when they are many.
     sessions: Vec<Value>,
+    /// What was asked of AgentCore, and which of its sessions were stopped.
+    agentcore: Value,
 }
 
 /// Answers one request.
@@ -50,8 +52,14 @@ pub(super) async fn answer(
         (&Method::POST, "/") => sts::answer(&emulated, request).await,
         (&Method::GET, "/_emulator/state") => state(&emulated),
         (&Method::POST, "/_emulator/reset") => reset(&emulated),
+        (&Method::POST, path) if let Some(operation) = agentcore::operation(path) => {
+            return Ok(agentcore::answer(&emulated, operation, request).await);
+        }
         (&Method::POST, "/_emulator/control-plane") => {
             control_plane::set_up(&emulated, request).await
+        }
+        (method @ (&Method::GET | &Method::DELETE), path) if memories::alias_in(path).is_some() => {
+            memories::answer(&emulated.memories, method, request.uri(), request.headers())
         }
         (&Method::POST, path) => match invoked_session(path) {
             Some(key) => return Ok(invoke_agent::invoke(&emulated, key, request).await),
@@ -94,16 +102,18 @@ fn digit(letter: u8) -> Option<u8> {
     char::from(letter).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-/// The session that a path of `InvokeAgent` names.
+/// The session that a path of `InvokeAgent` or `InvokeInlineAgent` names.
 fn invoked_session(path: &str) -> Option<SessionKey> {
-    let segments: Vec<&str> = path.split('/').collect();
-    let ["", "agents", agent, "agentAliases", alias, "sessions", session, "text"] = segments[..]
-    else {
-        return None;
-    };
     // What cannot be decoded keeps its per cent sign, which no id may have.
     let id = |segment: &str| percent_decoded(segment).unwrap_or(segment.into()).into_owned();
-    Some(SessionKey { agent: id(agent), alias: id(alias), session: id(session) })
+    let segments: Vec<&str> = path.split('/').collect();
+    match segments[..] {
+        ["", "agents", agent, "agentAliases", alias, "sessions", session, "text"] => {
+            Some(SessionKey { agent: id(agent), alias: id(alias), session: id(session) })
+        }
+        ["", "agents", session] if !session.is_empty() => Some(SessionKey::inline(id(session))),
+        _ => None,
+    }
 }
 
 fn state(emulated: &Emulated) -> Response<Full<Bytes>> {
@@ -114,6 +124,7 @@ fn state(emulated: &Emulated) -> Response<Full<Bytes>> {
         sessions_total,
         control_plane: emulated.fleet.calls(),
         sessions,
+        agentcore: emulated.agentcore.shown(),
     };
     json_reply(&json!(shown))
 }
@@ -121,11 +132,14 @@ fn state(emulated: &Emulated) -> Response<Full<Bytes>> {
 fn reset(emulated: &Emulated) -> Response<Full<Bytes>> {
     emulated.sessions.reset();
     emulated.calls.reset();
+    emulated.agentcore.reset();
     emulated.fleet.reset();
+    emulated.memories.reset();
     json_reply(&json!({}))
 }
 
-fn json_reply(body: &Value) -> Response<Full<Bytes>> {
+/// A reply with this body.
+pub(super) fn json_reply(body: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
@@ -149,9 +163,13 @@ mod tests {
     fn only_the_whole_path_of_the_operation_is_one() {
         let key = invoked_session("/agents/A/agentAliases/B/sessions/c%3Ad/text").unwrap();
         assert_eq!((&*key.agent, &*key.alias, &*key.session), ("A", "B", "c:d"));
+        assert!(!key.is_inline());
+        let inline = invoked_session("/agents/c%3Ad").unwrap();
+        assert!(inline.is_inline() && inline.session == "c:d");
         for path in [
             "/agents/A/agentAliases/B/sessions/c",
             "/agents",
+            "/agents/",
             "/text",
             "/agents/A/agentAliases/B/sessions/c/text/x",
         ] {

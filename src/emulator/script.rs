@@ -15,68 +15,14 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::calls::{Ending, OpenCall};
-use super::faults::{Break, Fault};
+use super::calls::{Ending, OpenCall, Spent};
+use super::faults::{Break, Fault, Point};
 use super::frames;
-use super::traces::{Size, Tracer};
+use super::pieces::Pieces;
+use super::traces::{Record, Size, Tracer};
 
-/// Bytes in a piece of a streamed answer.
-const SMALL_PIECE: usize = 12;
-/// Bytes in a piece of an answer that is not streamed; in base64 still below the service's limit
-/// of 1,000,000.
-const WHOLE_PIECE: usize = 700_000;
 /// Between two signs of life of an agent that thinks.
 const THOUGHT_EVERY: Duration = Duration::from_millis(50);
-
-/// How an answer is cut into chunks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cut {
-    /// Not at all, as long as it fits.
-    Whole,
-    /// After each space.
-    Words,
-    /// Every few bytes, and inside each character that has several.
-    Bytes,
-}
-
-/// The pieces of a text.
-#[derive(Debug)]
-pub(super) struct Pieces {
-    rest: Bytes,
-    cut: Cut,
-}
-
-impl Pieces {
-    /// The text, to be cut in this way.
-    pub(super) fn new(text: String, cut: Cut) -> Self {
-        Self { rest: text.into(), cut }
-    }
-
-    fn next_length(&self) -> usize {
-        let rest = &self.rest;
-        match self.cut {
-            Cut::Whole => rest.len().min(WHOLE_PIECE),
-            Cut::Words => memchr::memchr(b' ', rest).map_or(rest.len(), |space| space + 1),
-            Cut::Bytes => {
-                let length = rest.len().min(SMALL_PIECE);
-                let begins_several = |byte: &u8| *byte >= 0xc0;
-                rest[..length].iter().position(begins_several).map_or(length, |at| at + 1)
-            }
-        }
-    }
-}
-
-impl Iterator for Pieces {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let length = self.next_length();
-        Some(self.rest.split_to(length))
-    }
-}
 
 /// How fast an answer comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,13 +33,26 @@ pub(super) struct Pace {
     pub(super) between: Duration,
 }
 
+/// One part of an answer.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// Text in pieces; the last one carries the attribution, in JSON.
+    Text(Pieces, Option<String>),
+    /// Any other event of the answer itself: a hand-over, or files.
+    Event(Bytes),
+    /// A record of what the agent does, which is no part of the answer.
+    Trace(Record),
+}
+
 /// What an answer is made of.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// Its text.
-    pub(super) pieces: Pieces,
-    /// The event that hands control over, where the agent does that instead of answering.
-    pub(super) hand_over: Option<Bytes>,
+    /// Its parts, in order.
+    pub(super) parts: Vec<Part>,
+    /// The exception that ends it, where it does not end well.
+    pub(super) fails: Option<String>,
+    /// Whether it ends in a hand-over, so that nothing is thought about after it.
+    pub(super) hands_over: bool,
     /// How fast it comes.
     pub(super) pace: Pace,
     /// Who writes traces, where they are wanted.
@@ -109,14 +68,18 @@ pub(super) struct Plan {
 pub(super) struct Step {
     after: Duration,
     act: Act,
+    /// Whether it is a part of the answer itself, as traces are not.
+    is_answer: bool,
 }
 
 #[derive(Debug)]
 enum Act {
     /// Sends a frame.
     Send(Bytes),
+    /// Sends a trace that tells of tokens.
+    Tell(Bytes, Spent),
     /// Sends a frame byte by byte.
-    Drip(Bytes),
+    Drip(Bytes, Option<Spent>),
     /// Sends half of a frame and closes the connection.
     Sever(Bytes),
     /// Only lets the time pass.
@@ -129,12 +92,20 @@ enum Act {
 
 impl Step {
     fn now(act: Act) -> Self {
-        Self { after: Duration::ZERO, act }
+        Self { after: Duration::ZERO, act, is_answer: false }
+    }
+
+    fn trace(record: Record) -> Self {
+        Self::now(match record.spent {
+            Some(spent) => Act::Tell(record.frame, spent),
+            None => Act::Send(record.frame),
+        })
     }
 
     fn dripping(self) -> Self {
         match self.act {
-            Act::Send(frame) => Self { act: Act::Drip(frame), ..self },
+            Act::Send(frame) => Self { act: Act::Drip(frame, None), ..self },
+            Act::Tell(frame, spent) => Self { act: Act::Drip(frame, Some(spent)), ..self },
             act => Self { act, ..self },
         }
     }
@@ -145,55 +116,156 @@ pub(super) type Script = Box<dyn Iterator<Item = Step> + Send>;
 
 /// Lays down the course of an answer.
 pub(super) fn script(plan: Plan) -> Script {
-    let Plan { pieces, hand_over, pace, tracer, size, fault } = plan;
+    let Plan { parts, fails, hands_over, pace, tracer, size, fault } = plan;
     let opening = tracer.as_ref().map(|tracer| tracer.opening(size)).into_iter().flatten();
-    let closing = tracer.as_ref().map(|tracer| tracer.closing(size)).into_iter();
+    let ends_well = fails.is_none() && !hands_over;
+    let closing = tracer.as_ref().filter(|_| ends_well).map(|tracer| tracer.closing(size));
     let thinking = match fault {
         Some(Fault::Thinking(length)) => length,
         _ => Duration::ZERO,
     };
-    let before = opening.map(send).chain(thoughts(thinking, tracer));
-    let hand_over = hand_over.map(|frame| Step { after: pace.first, act: Act::Send(frame) });
-    let chunks = chunks(pieces, pace).chain(hand_over);
-    let end = closing.map(send).chain([Step::now(Act::End(Ending::Ok))]);
+    let before = opening.map(Step::trace).chain(thoughts(thinking, tracer));
+    let answer = paced(parts, pace);
+    let end = closing.into_iter().map(Step::trace).chain(ending(fails));
     match fault {
         Some(Fault::SilentBody) => Box::new(std::iter::once(Step::now(Act::Silence))),
-        Some(Fault::Break { after: whole, with }) => {
+        Some(Fault::Break { after: Point::Start, with }) => Box::new(broken(with, pace.first)),
+        Some(Fault::Break { after: Point::Chunks(whole), with }) => {
             let pause = if whole == 0 { pace.first } else { pace.between };
-            Box::new(before.chain(chunks.take(whole)).chain(broken(with, pause)))
+            Box::new(before.chain(at_most(answer, whole)).chain(broken(with, pause)))
         }
         Some(Fault::Empty) => Box::new(before.chain(end)),
-        Some(Fault::Slow) => Box::new(before.chain(chunks).chain(end).map(Step::dripping)),
-        Some(Fault::UnknownEvent) => {
-            Box::new(before.chain(chunks.flat_map(|step| [step, unknown_event()])).chain(end))
-        }
+        Some(Fault::Slow) => Box::new(before.chain(answer).chain(end).map(Step::dripping)),
+        Some(Fault::UnknownEvent) => Box::new(before.chain(with_unknown_events(answer)).chain(end)),
         // A refusal that did not meet this call, or one that never gets here.
         Some(Fault::Refuse(_) | Fault::SilentHead | Fault::Thinking(_)) | None => {
-            Box::new(before.chain(chunks).chain(end))
+            Box::new(before.chain(answer).chain(end))
         }
     }
+}
+
+/// Lays down frames that are ready, at this pace. Faults that break an answer do so after as
+/// many frames as they say; `exception` makes the frame of an exception by its name.
+pub(super) fn frames(
+    frames: Vec<Bytes>,
+    pace: Pace,
+    fault: Option<&Fault>,
+    exception: impl Fn(&str) -> Bytes,
+) -> Script {
+    let thinking = match fault {
+        Some(Fault::Thinking(length)) => *length,
+        _ => Duration::ZERO,
+    };
+    let mut steps: Vec<_> = (0..)
+        .zip(frames)
+        .map(|(place, frame)| Step {
+            after: if place == 0 { pace.first + thinking } else { pace.between },
+            act: Act::Send(frame),
+            is_answer: true,
+        })
+        .collect();
+    let end = match fault {
+        Some(Fault::SilentBody) => {
+            return Box::new(std::iter::once(Step::now(Act::Silence)));
+        }
+        Some(Fault::Break { after, with }) => {
+            let whole = match after {
+                Point::Start => 0,
+                Point::Chunks(whole) => *whole,
+            };
+            let next = steps.get(whole).map(|step| match &step.act {
+                Act::Send(frame) => frame.clone(),
+                _ => Bytes::new(),
+            });
+            steps.truncate(whole);
+            let next = next.unwrap_or_else(|| Bytes::from_static(b"never finished"));
+            let act = match with {
+                Break::Silence => Act::Silence,
+                Break::Cut => Act::Sever(next),
+                Break::Garbage | Break::ErrorFrame => Act::Send(frames::corrupted(&next)),
+                Break::Exception(name) => Act::Send(exception(name)),
+            };
+            steps.push(Step { after: pace.between, ..Step::now(act) });
+            Ending::Fault
+        }
+        Some(Fault::Empty) => {
+            steps.clear();
+            Ending::Ok
+        }
+        _ => Ending::Ok,
+    };
+    let script = steps.into_iter().chain([Step::now(Act::End(end))]);
+    match fault {
+        Some(Fault::Slow) => Box::new(script.map(Step::dripping)),
+        _ => Box::new(script),
+    }
+}
+
+fn ending(fails: Option<String>) -> impl Iterator<Item = Step> + Send {
+    let exception = fails.map(|name| frames::exception(&name, "emulated exception"));
+    let ending = if exception.is_some() { Ending::Fault } else { Ending::Ok };
+    exception.into_iter().map(send).chain([Step::now(Act::End(ending))])
 }
 
 fn send(frame: Bytes) -> Step {
     Step::now(Act::Send(frame))
 }
 
-fn unknown_event() -> Step {
-    send(frames::event("somethingNew", "{\"detail\":\"of a later version\"}"))
+fn with_unknown_events(
+    answer: impl Iterator<Item = Step> + Send,
+) -> impl Iterator<Item = Step> + Send {
+    let unknown = || send(frames::event("somethingNew", "{\"detail\":\"of a later version\"}"));
+    answer.flat_map(move |step| {
+        let after = step.is_answer.then(unknown);
+        std::iter::once(step).chain(after)
+    })
 }
 
-fn chunks(pieces: Pieces, pace: Pace) -> impl Iterator<Item = Step> + Send {
-    pieces.enumerate().map(move |(place, piece)| Step {
-        after: if place == 0 { pace.first } else { pace.between },
-        act: Act::Send(frames::chunk(&piece)),
+/// The steps until so many are parts of the answer.
+fn at_most(
+    answer: impl Iterator<Item = Step> + Send,
+    whole: usize,
+) -> impl Iterator<Item = Step> + Send {
+    let mut left = whole;
+    answer.take_while(move |step| {
+        let comes = left > 0;
+        left -= usize::from(comes && step.is_answer);
+        comes
     })
+}
+
+/// The steps of an answer, with a pause before each that is a part of it.
+fn paced(parts: Vec<Part>, pace: Pace) -> impl Iterator<Item = Step> + Send {
+    let mut pause = pace.first;
+    parts.into_iter().flat_map(steps).map(move |step| match step.is_answer {
+        true => Step { after: std::mem::replace(&mut pause, pace.between), ..step },
+        false => step,
+    })
+}
+
+fn steps(part: Part) -> Box<dyn Iterator<Item = Step> + Send> {
+    let answer = |frame| Step { is_answer: true, ..send(frame) };
+    match part {
+        Part::Text(pieces, None) => {
+            Box::new(pieces.map(move |piece| answer(frames::chunk(&piece))))
+        }
+        Part::Text(mut pieces, Some(attribution)) => Box::new(std::iter::from_fn(move || {
+            let piece = pieces.next()?;
+            Some(answer(match pieces.is_empty() {
+                true => frames::attributed_chunk(&piece, &attribution),
+                false => frames::chunk(&piece),
+            }))
+        })),
+        Part::Event(frame) => Box::new(std::iter::once(answer(frame))),
+        Part::Trace(record) => Box::new(std::iter::once(Step::trace(record))),
+    }
 }
 
 fn thoughts(length: Duration, tracer: Option<Tracer>) -> impl Iterator<Item = Step> + Send {
     let count = length.as_millis() / THOUGHT_EVERY.as_millis();
-    (0..count).map(move |_| Step {
-        after: THOUGHT_EVERY,
-        act: tracer.as_ref().map_or(Act::Wait, |tracer| Act::Send(tracer.thought())),
+    (0..count).map(move |_| {
+        let thought = tracer.as_ref().map(|tracer| Act::Send(tracer.thought().frame));
+        Step { after: THOUGHT_EVERY, ..Step::now(thought.unwrap_or(Act::Wait)) }
     })
 }
 
@@ -208,7 +280,7 @@ fn broken(with: Break, after: Duration) -> impl Iterator<Item = Step> + Send {
         }
         Break::Exception(name) => Act::Send(frames::exception(&name, "emulated exception")),
     };
-    [Step { after, act: last }, Step::now(Act::End(Ending::Fault))].into_iter()
+    [Step { after, ..Step::now(last) }, Step::now(Act::End(Ending::Fault))].into_iter()
 }
 
 /// The body of an answer: plays its script.
@@ -288,7 +360,14 @@ impl Body for AnswerBody {
             }
             match ready!(body.poll_act(context)) {
                 Act::Send(frame) => return Poll::Ready(Some(Ok(Frame::data(frame)))),
-                Act::Drip(frame) => body.drip = frame,
+                Act::Tell(frame, spent) => {
+                    body.call.spends(&spent);
+                    return Poll::Ready(Some(Ok(Frame::data(frame))));
+                }
+                Act::Drip(frame, spent) => {
+                    spent.into_iter().for_each(|spent| body.call.spends(&spent));
+                    body.drip = frame;
+                }
                 Act::Sever(frame) => {
                     body.call.end(Ending::Fault);
                     (body.is_severed, body.yields) = (true, true);
@@ -318,20 +397,19 @@ impl fmt::Debug for AnswerBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn cut(text: &str, cut: Cut) -> Vec<Vec<u8>> {
-        Pieces::new(text.to_owned(), cut).map(|piece| piece.to_vec()).collect()
-    }
+    use crate::emulator::pieces::Cut;
 
     fn acts(fault: Option<Fault>) -> Vec<String> {
         let pieces = Pieces::new("1 2 3 ".to_owned(), Cut::Words);
         let size = Size { input: 1, output: 1, turns: 0 };
         let pace = Pace::default();
-        let plan = Plan { pieces, hand_over: None, pace, tracer: None, size, fault };
+        let parts = vec![Part::Text(pieces, None)];
+        let (fails, hands_over) = (None, false);
+        let plan = Plan { parts, fails, hands_over, pace, tracer: None, size, fault };
         script(plan)
             .map(|step| match step.act {
-                Act::Send(_) => "send".to_owned(),
-                Act::Drip(_) => "drip".to_owned(),
+                Act::Send(_) | Act::Tell(..) => "send".to_owned(),
+                Act::Drip(..) => "drip".to_owned(),
                 Act::Sever(_) => "sever".to_owned(),
                 Act::Wait => format!("wait {}", step.after.as_millis()),
                 Act::Silence => "silence".to_owned(),
@@ -341,36 +419,16 @@ mod tests {
     }
 
     #[test]
-    fn words_keep_the_space_after_them() {
-        assert_eq!(cut("1 2 three", Cut::Words), [&b"1 "[..], b"2 ", b"three"]);
-        assert!(cut("", Cut::Words).is_empty());
-    }
-
-    #[test]
-    fn characters_of_several_bytes_straddle_two_pieces() {
-        let text = "Grüße, 日本 \u{1f600} and plain letters";
-        let pieces = cut(text, Cut::Bytes);
-        assert_eq!(pieces.concat(), text.as_bytes());
-        let halves = pieces.iter().filter(|piece| std::str::from_utf8(piece).is_err());
-        assert!(halves.count() >= 5);
-        assert!(cut("plain letters only, twelve each", Cut::Bytes).iter().all(|p| p.len() <= 12));
-    }
-
-    #[test]
-    fn a_whole_answer_is_one_piece_until_it_is_too_large() {
-        assert_eq!(cut("some words", Cut::Whole).len(), 1);
-        assert_eq!(cut(&"x".repeat(WHOLE_PIECE + 1), Cut::Whole).len(), 2);
-    }
-
-    #[test]
     fn an_answer_breaks_off_after_so_many_chunks() {
-        let broken = |with| acts(Some(Fault::Break { after: 2, with }));
+        let broken = |with| acts(Some(Fault::Break { after: Point::Chunks(2), with }));
         assert_eq!(acts(None), ["send", "send", "send", "end Ok"]);
         assert_eq!(broken(Break::Cut), ["send", "send", "sever", "end Fault"]);
         assert_eq!(broken(Break::Silence), ["send", "send", "silence", "end Fault"]);
         assert_eq!(broken(Break::Garbage), ["send", "send", "send", "end Fault"]);
-        let late = acts(Some(Fault::Break { after: 9, with: Break::Cut }));
+        let late = acts(Some(Fault::Break { after: Point::Chunks(9), with: Break::Cut }));
         assert_eq!(late, ["send", "send", "send", "sever", "end Fault"]);
+        let first = acts(Some(Fault::Break { after: Point::Start, with: Break::Garbage }));
+        assert_eq!(first, ["send", "end Fault"]);
     }
 
     #[test]

@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use super::converse::Pending;
 use super::demo_agent::Memory;
-use super::tools::Pending;
 
 /// Sessions remembered at once.
 const MAX_SESSIONS: usize = 200_000;
@@ -25,6 +26,9 @@ const MAX_SHOWN: usize = 1_000;
 /// connection that its client has closed is noticed a moment later, and a client that has hung
 /// up on one call may begin the next at once.
 const CONFLICT_GRACE: Duration = Duration::from_millis(10);
+
+/// What stands for the id of an agent that has none.
+const INLINE: &str = "inline";
 
 /// Which session: agent, alias and the caller's session id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,7 +48,13 @@ pub(super) struct Session {
     pub(super) memory: Memory,
     /// `sessionAttributes`, kept from call to call.
     pub(super) attributes: BTreeMap<String, String>,
-    /// The action whose result is waited for.
+    /// The long-term memory that it belongs to.
+    pub(super) memory_id: Option<String>,
+    /// When it began.
+    pub(super) began: OffsetDateTime,
+    /// The files that it was given, described; the latest of them.
+    pub(super) files: Vec<String>,
+    /// The actions whose results are waited for.
     pub(super) pending: Option<Pending>,
     /// Calls so far, refused ones counted.
     pub(super) calls: u64,
@@ -70,11 +80,26 @@ enum State {
     Busy(u64),
 }
 
+impl SessionKey {
+    /// The session of an agent that comes with each call and has no id.
+    pub(super) fn inline(session: String) -> Self {
+        Self { agent: INLINE.to_owned(), alias: String::new(), session }
+    }
+
+    /// Whether the agent comes with each call.
+    pub(super) fn is_inline(&self) -> bool {
+        self.alias.is_empty() && self.agent == INLINE
+    }
+}
+
 impl Session {
     fn new(state: State, now: Instant) -> Self {
         Self {
             memory: Memory::default(),
             attributes: BTreeMap::new(),
+            memory_id: None,
+            began: OffsetDateTime::now_utc(),
+            files: Vec::new(),
             pending: None,
             calls: 0,
             turns: 0,
@@ -90,6 +115,9 @@ impl Session {
     fn forget(&mut self) {
         self.memory = Memory::default();
         self.attributes.clear();
+        self.memory_id = None;
+        self.began = OffsetDateTime::now_utc();
+        self.files.clear();
         self.pending = None;
         self.calls = 0;
         self.turns = 0;
@@ -98,7 +126,10 @@ impl Session {
 
     fn weigh(&self) -> usize {
         let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
-        size_of::<Self>() + self.memory.weight() + attributes.sum::<usize>()
+        let pending = self.pending.as_ref().map_or(0, Pending::weight);
+        let files = self.files.iter().map(String::len);
+        let held = attributes.sum::<usize>() + files.sum::<usize>() + pending;
+        size_of::<Self>() + self.memory.weight() + held
     }
 }
 
@@ -150,6 +181,13 @@ impl Sessions {
         seat
     }
 
+    /// Forgets a session, also while a call holds it; says whether there was one.
+    pub(super) fn stop(&self, key: &SessionKey) -> bool {
+        let is_stopped = self.lock().stop(key);
+        self.freed.notify_waiters();
+        is_stopped
+    }
+
     /// Forgets everything; calls under way keep running and change nothing when they end.
     pub(super) fn reset(&self) {
         let mut held = self.lock();
@@ -197,6 +235,9 @@ fn show(key: &SessionKey, session: &Session) -> Value {
             "topics": session.memory.topics,
         },
         "attributes": session.attributes,
+        "files": session.files,
+        "memory_id": session.memory_id,
+        "pending": session.pending.as_ref().map(Pending::names),
     })
 }
 
@@ -243,6 +284,15 @@ impl Held {
             }
             self.idle.remove(&place);
         }
+    }
+
+    fn stop(&mut self, key: &SessionKey) -> bool {
+        let Some(session) = self.by_key.remove(key) else { return false };
+        self.bytes = self.bytes.saturating_sub(session.weight);
+        if let State::Idle(place) = session.state {
+            self.idle.remove(&place);
+        }
+        true
     }
 
     fn conflict(&mut self, key: &SessionKey) {
@@ -416,6 +466,21 @@ mod tests {
         assert_eq!(sessions.shown().1, 1);
         drop(seat);
         assert_eq!(sessions.shown().1, 0);
+    }
+
+    #[tokio::test]
+    async fn a_stopped_session_is_forgotten_at_once_also_while_a_call_holds_it() {
+        let sessions = Arc::new(Sessions::new(TTL));
+        let seat = sessions.enter(key("one")).await.unwrap();
+        seat.with(|session| session.memory.listen("I am Ann")).unwrap();
+        assert!(sessions.stop(&key("one")));
+        assert!(!sessions.stop(&key("one")));
+        let next = sessions.enter(key("one")).await.unwrap();
+        drop(seat);
+        assert_eq!(next.with(|session| session.memory.name.clone()).unwrap(), None);
+        drop(next);
+        assert!(sessions.stop(&key("one")));
+        assert_eq!((sessions.shown().1, sessions.lock().idle.len()), (0, 0));
     }
 
     #[tokio::test]

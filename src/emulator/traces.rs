@@ -1,13 +1,16 @@
 //! The traces of a call: what the agent thought, and the tokens that took.
 //!
 //! A call has three: its rationale and the usage of the planning step before the first chunk, the
-//! usage of the answering step after the last. Token counts are a function of the texts alone.
+//! usage of the answering step after the last, which is missing where the agent hands over or
+//! fails instead of answering. Phrases add others. Token counts are a function of the texts alone.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::actions::agent_id;
+use super::calls::Spent;
 use super::frames;
 use super::sessions::SessionKey;
 
@@ -18,11 +21,23 @@ const TURN_TOKENS: usize = 20;
 /// Tokens that the plan of an answer would take.
 const PLAN_TOKENS: usize = 24;
 
+/// The alias of every collaborator.
+const COLLABORATOR_ALIAS: &str = "LIVE";
+
 /// Writes the trace events of one call.
 #[derive(Debug)]
 pub(super) struct Tracer {
     key: SessionKey,
     account: String,
+}
+
+/// A trace event, and the tokens that it tells of.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// The event.
+    pub(super) frame: Bytes,
+    /// The tokens, if it tells of any.
+    pub(super) spent: Option<Spent>,
 }
 
 /// Texts and turns that decide how many tokens a call takes.
@@ -47,7 +62,7 @@ impl Size {
 }
 
 /// About as many as a model would count: four bytes each, and never none.
-fn tokens(bytes: usize) -> usize {
+pub(super) fn tokens(bytes: usize) -> usize {
     bytes.div_ceil(4).max(1)
 }
 
@@ -58,47 +73,76 @@ impl Tracer {
     }
 
     /// What comes before the first chunk.
-    pub(super) fn opening(&self, size: Size) -> [Bytes; 2] {
+    pub(super) fn opening(&self, size: Size) -> [Record; 2] {
         let rationale = json!({"rationale": {
             "text": "The caller wants something that I can answer from what I know.",
             "traceId": "plan-1",
         }});
-        [self.trace(&rationale), self.usage("plan-1", size.planning())]
+        [self.orchestration(rationale), self.usage("plan-1", size.planning())]
     }
 
     /// What comes after the last chunk.
-    pub(super) fn closing(&self, size: Size) -> Bytes {
+    pub(super) fn closing(&self, size: Size) -> Record {
         self.usage("answer-1", size.answering())
     }
 
     /// A sign of life while the agent thinks.
-    pub(super) fn thought(&self) -> Bytes {
-        self.trace(&json!({"rationale": {"text": "Still thinking.", "traceId": "think-1"}}))
+    pub(super) fn thought(&self) -> Record {
+        self.orchestration(json!({"rationale": {"text": "Still thinking.", "traceId": "think-1"}}))
     }
 
-    fn usage(&self, trace_id: &str, (input, output): (usize, usize)) -> Bytes {
-        self.trace(&json!({"modelInvocationOutput": {
+    /// The event of any trace: of the agent itself, or of a collaborator.
+    pub(super) fn record(&self, collaborator: Option<&str>, trace: Value) -> Record {
+        let spent = spent(collaborator, &trace);
+        let SessionKey { agent, alias, session } = &self.key;
+        let version = if alias == "TSTALIASID" { "DRAFT" } else { "1" };
+        let mut part = json!({
+            "sessionId": session,
+            "eventTime": OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
+            "trace": trace,
+        });
+        // An agent that came with the call has no ids.
+        if !self.key.is_inline() {
+            let of_collaborator = collaborator.map(|name| (agent_id(name), COLLABORATOR_ALIAS));
+            let (agent, alias) = of_collaborator.unwrap_or_else(|| (agent.clone(), alias));
+            part["agentId"] = agent.into();
+            part["agentAliasId"] = alias.into();
+            part["agentVersion"] = version.into();
+            part["callerChain"] = json!([{"agentAliasArn": self.alias_arn()}]);
+        }
+        if let Some(name) = collaborator {
+            part["collaboratorName"] = name.into();
+        }
+        Record { frame: frames::event("trace", part.to_string()), spent }
+    }
+
+    fn usage(&self, trace_id: &str, (input, output): (usize, usize)) -> Record {
+        self.orchestration(json!({"modelInvocationOutput": {
             "metadata": {"usage": {"inputTokens": input, "outputTokens": output}},
             "traceId": trace_id,
         }}))
     }
 
-    fn trace(&self, orchestration: &Value) -> Bytes {
-        let SessionKey { agent, alias, session } = &self.key;
-        let version = if alias == "TSTALIASID" { "DRAFT" } else { "1" };
-        let account = &self.account;
-        let arn = format!("arn:aws:bedrock:us-east-1:{account}:agent-alias/{agent}/{alias}");
-        let part = json!({
-            "agentId": agent,
-            "agentAliasId": alias,
-            "agentVersion": version,
-            "sessionId": session,
-            "callerChain": [{"agentAliasArn": arn}],
-            "eventTime": OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
-            "trace": {"orchestrationTrace": orchestration},
-        });
-        frames::event("trace", part.to_string())
+    fn orchestration(&self, step: Value) -> Record {
+        self.record(None, json!({"orchestrationTrace": step}))
     }
+
+    fn alias_arn(&self) -> String {
+        let SessionKey { agent, alias, .. } = &self.key;
+        format!("arn:aws:bedrock:us-east-1:{}:agent-alias/{agent}/{alias}", self.account)
+    }
+}
+
+/// The tokens of a trace: those of a `modelInvocationOutput`, whatever kind of trace it is in.
+/// Observations have a `metadata.usage` too, which counts the same tokens again.
+fn spent(collaborator: Option<&str>, trace: &Value) -> Option<Spent> {
+    let (_, step) = trace.as_object()?.iter().next()?;
+    let usage = &step["modelInvocationOutput"]["metadata"]["usage"];
+    Some(Spent {
+        collaborator: collaborator.map(str::to_owned),
+        input: usage["inputTokens"].as_u64()?,
+        output: usage["outputTokens"].as_u64()?,
+    })
 }
 
 #[cfg(test)]

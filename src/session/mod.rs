@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::metrics::{EndReason, InterruptReason, Limit, Metrics};
 use crate::store::SessionStore;
 use crate::turn::{
-    Failure, FailureKind, ModelName, RequestId, SessionId, SessionKey, TenantId, TurnId,
+    Failure, FailureKind, FileId, ModelName, RequestId, SessionId, SessionKey, TenantId, TurnId,
     TurnRequest,
 };
 
@@ -35,6 +35,7 @@ mod attempt;
 mod conversation;
 mod directory;
 mod farewell;
+mod files;
 mod identity;
 mod phase;
 mod pump;
@@ -48,11 +49,13 @@ mod tests;
 mod turn_log;
 
 pub use actor::{Hold, Snapshot};
+pub use files::{FilePage, SessionFile};
 pub use turn_log::{Origin, Timing, TurnMeta, TurnReader};
 
 use actor::{Beginning, Birth, Call, Interrupt, SessionActor, SessionMsg, Submit};
 use conversation::drop_restated;
 use directory::Directory;
+use files::Files;
 use identity::{Found, Heads, Transcript};
 use resume::Turns;
 use state::Env;
@@ -126,6 +129,7 @@ impl Sessions {
             store,
             routes,
             directory: Arc::new(Directory::new()),
+            files: Files::new(config.session.files_bytes),
             heads: Heads::default(),
             turns: Turns::new(turn.resume, turn.resume_bytes),
             detached: Arc::new(Semaphore::new(turn.max_detached)),
@@ -476,6 +480,30 @@ impl Sessions {
     #[must_use]
     pub fn is_turn_of(&self, key: &SessionKey, turn: &TurnId) -> bool {
         self.env.turns.is_of(key, turn)
+    }
+
+    /// A tenant's file that came with an answer, while its session lives and there is room.
+    #[must_use]
+    pub fn file(&self, tenant: &TenantId, id: &FileId) -> Option<Arc<SessionFile>> {
+        self.env.files.get(tenant, id)
+    }
+
+    /// At most `limit` of a tenant's files that came before the one called `after`, the newest
+    /// first; `None` when the tenant has no such file.
+    #[must_use]
+    pub fn files(
+        &self,
+        tenant: &TenantId,
+        after: Option<&FileId>,
+        limit: usize,
+    ) -> Option<FilePage> {
+        self.env.files.page(tenant, after, limit)
+    }
+
+    /// Forgets a tenant's file; says whether there was one.
+    #[must_use]
+    pub fn remove_file(&self, tenant: &TenantId, id: &FileId) -> bool {
+        self.env.files.remove(tenant, id)
     }
 
     /// Whether new turns are refused because the broker shuts down.

@@ -233,7 +233,7 @@ impl Running {
     }
 
     /// Appends what the pump brought; gives how the turn ended, if it did.
-    pub(super) fn take_in(&mut self, pumped: Pumped) -> Option<Outcome> {
+    pub(super) fn take_in(&mut self, env: &Env, pumped: Pumped) -> Option<Outcome> {
         if !self.decide(&pumped) {
             return None;
         }
@@ -252,6 +252,7 @@ impl Running {
                 return Some(Err(Failure::internal()));
             }
         }
+        env.files.take_in(&self.writer.log().meta().key, &pumped.events);
         if !pumped.events.is_empty() {
             self.writer.append(pumped.events);
         }
@@ -298,7 +299,7 @@ impl Running {
         if is_kept {
             // One that was cut before a sign of an answer may never have got there.
             let took_in = is_visible || !is_cut;
-            let forgets = is_cut && attempt.route.backend.forgets_when_cut();
+            let forgets = was_dropped(&end) && attempt.route.backend.forgets_when_cut();
             let binding = if took_in && !forgets { attempt.binding(fold.pending()) } else { None };
             held.commit(Committed {
                 said,
@@ -340,6 +341,19 @@ impl Running {
         writer.append([end]);
         env.turns.ended(writer.log());
         is_kept || is_changed
+    }
+}
+
+/// Whether a turn that ended so may have left its upstream in the middle of the answer.
+fn was_dropped(end: &TurnEvent) -> bool {
+    match end {
+        TurnEvent::Finished(reason) => {
+            matches!(reason, FinishReason::Interrupted | FinishReason::Length)
+        }
+        TurnEvent::Failed(failure) => {
+            matches!(failure.kind, FailureKind::UpstreamTimeout | FailureKind::Draining)
+        }
+        _ => false,
     }
 }
 

@@ -21,6 +21,7 @@ use super::actor::{Beginning, Birth, Call, Interrupt, SessionMsg, Snapshot, Subm
 use super::conversation::{Conversation, Room};
 use super::directory::{Directory, Residence};
 use super::farewell;
+use super::files::Files;
 use super::identity::Heads;
 use super::phase::{Effect, Input, Phase};
 use super::pump::Pumped;
@@ -37,6 +38,7 @@ pub(super) struct Env {
     pub(super) routes: Arc<Routes>,
     pub(super) directory: Arc<Directory>,
     pub(super) heads: Heads,
+    pub(super) files: Files,
     pub(super) turns: Turns,
     /// Turns that run on without a reader may take one of these.
     pub(super) detached: Arc<Semaphore>,
@@ -272,7 +274,7 @@ impl State {
         if !running.owns(pumped.serial) {
             return;
         }
-        let outcome = running.take_in(pumped);
+        let outcome = running.take_in(&self.env, pumped);
         if let Some(outcome) = outcome {
             if let Err(failure) = &outcome
                 && self.fall_back(failure)
@@ -459,6 +461,7 @@ impl State {
         if let Some(head) = &record.head {
             self.env.heads.forget(head, &record.key);
         }
+        self.env.files.forget(&record.key);
         farewell::say(&self.env, record.upstream.clone());
         self.env.metrics.session_ended(reason);
         let work = self.env.store.remove(record.key.clone());

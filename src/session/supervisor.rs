@@ -119,6 +119,7 @@ async fn expire(env: &Arc<Env>, before: SystemTime) {
         if let Some(head) = &record.head {
             env.heads.forget(head, &record.key);
         }
+        env.files.forget(&record.key);
         match env.store.remove(record.key.clone()).await {
             Ok(true) => {
                 farewell::say(env, record.upstream.clone());

@@ -33,6 +33,8 @@ pub enum FailureKind {
     SessionNotFound,
     /// No turn of this id that can still be resumed in this tenant.
     TurnNotFound,
+    /// No file of this id in this tenant.
+    FileNotFound,
     /// The path exists, the method does not.
     MethodNotAllowed,
     /// Another turn runs and the policy is to reject.
@@ -90,6 +92,7 @@ impl FailureKind {
         Self::ModelNotFound,
         Self::SessionNotFound,
         Self::TurnNotFound,
+        Self::FileNotFound,
         Self::MethodNotAllowed,
         Self::SessionBusy,
         Self::RateLimited,
@@ -122,6 +125,7 @@ impl FailureKind {
             Self::ModelNotFound => "model_not_found",
             Self::SessionNotFound => "session_not_found",
             Self::TurnNotFound => "turn_not_found",
+            Self::FileNotFound => "file_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::SessionBusy => "session_busy",
             Self::RateLimited => "rate_limit_exceeded",
@@ -150,9 +154,11 @@ impl FailureKind {
             | Self::ContextLengthExceeded => 400,
             Self::InvalidApiKey => 401,
             Self::ModelNotAllowed => 403,
-            Self::NotFound | Self::ModelNotFound | Self::SessionNotFound | Self::TurnNotFound => {
-                404
-            }
+            Self::NotFound
+            | Self::ModelNotFound
+            | Self::SessionNotFound
+            | Self::TurnNotFound
+            | Self::FileNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
             Self::SessionBusy => 409,
@@ -180,6 +186,7 @@ impl FailureKind {
             | Self::ModelNotFound
             | Self::SessionNotFound
             | Self::TurnNotFound
+            | Self::FileNotFound
             | Self::MethodNotAllowed
             | Self::UpstreamRejected
             | Self::ContextLengthExceeded => "invalid_request_error",
@@ -211,6 +218,7 @@ impl FailureKind {
             | Self::ModelNotFound
             | Self::SessionNotFound
             | Self::TurnNotFound
+            | Self::FileNotFound
             | Self::MethodNotAllowed
             | Self::SessionBusy
             | Self::RateLimited
@@ -253,6 +261,7 @@ impl FailureKind {
             | Self::ModelNotFound
             | Self::SessionNotFound
             | Self::TurnNotFound
+            | Self::FileNotFound
             | Self::MethodNotAllowed
             | Self::SessionBusy
             | Self::UpstreamRejected

@@ -4,6 +4,7 @@
 //! backends turn a request into events. Nothing here does I/O, and nothing here serialises:
 //! what travels or is stored is written by the modules that own the format.
 
+pub mod embedding;
 pub mod event;
 pub mod failure;
 pub mod generation;
@@ -13,6 +14,7 @@ pub mod request;
 pub mod tokens;
 pub mod transcript;
 
+pub use embedding::{EmbeddingInput, EmbeddingRequest, Embeddings};
 pub use event::{
     Citation, CollaboratorUsage, FinishReason, OutputFile, Reference, ReturnControl, Span, Trace,
     TurnEvent, Usage,

@@ -19,6 +19,7 @@ mod json_schema;
 mod json_text;
 pub mod ndjson;
 pub mod openai_chat;
+pub mod openai_embeddings;
 pub mod openai_error;
 mod sieve;
 #[cfg(test)]

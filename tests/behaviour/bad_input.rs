@@ -160,6 +160,10 @@ async fn wrong_paths_and_methods_are_told_what_there_is() {
         ("GET", "/api/agent/stream", "POST"),
         ("POST", "/v1/models", "GET"),
         ("PATCH", "/v1/sessions/one", "GET, DELETE"),
+        ("POST", "/v1/files", "GET"),
+        ("PUT", "/v1/files/file-1", "GET, DELETE"),
+        ("DELETE", "/v1/files/file-1/content", "GET"),
+        ("GET", "/v1/sessions/one/move", "POST"),
         ("DELETE", "/health", "GET"),
     ];
     for (method, path, allowed) in cases {

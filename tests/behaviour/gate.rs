@@ -39,6 +39,11 @@ async fn without_a_key_or_with_a_wrong_one_nothing_is_answered_but_probes() {
         broker.get("/v1/sessions/one/events"),
         broker.request("DELETE", "/v1/sessions/one"),
         broker.request("POST", "/v1/sessions/one/interrupt"),
+        broker.post("/v1/sessions/one/move", &json!({ "model": "agent" })),
+        broker.get("/v1/files"),
+        broker.get("/v1/files/file-1"),
+        broker.get("/v1/files/file-1/content"),
+        broker.request("DELETE", "/v1/files/file-1"),
     ];
     let wrong = "sk-of-another-broker";
     broker.keep_secret(wrong);

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod agent_stream;
+mod agentcore;
 mod ask;
 mod bad_input;
 mod broker;
@@ -17,11 +18,15 @@ mod drain;
 mod expiry;
 mod failures;
 mod fallbacks;
+mod files;
 mod gate;
+mod golden;
 mod keep_alive;
 mod leaving;
 mod logs;
+mod moving;
 mod names;
+mod recorded;
 mod resuming;
 mod sessions;
 mod transcripts;

@@ -1,9 +1,12 @@
 //! Sessions as their own resource: list, read, interrupt, end.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::ask::Answer;
 use super::broker::{Broker, Setup, until};
+use super::recorded::Recorded;
 
 const TWO_TENANTS: &str = "[[keys]]\ntenant = \"acme\"\nkey = \"sk-acme-first-key\"\n\n\
                            [[keys]]\ntenant = \"globex\"\nkey = \"sk-globex-first-key\"\n";
@@ -187,6 +190,20 @@ async fn a_session_whose_id_holds_a_slash_is_found_by_its_escaped_name() {
     let broker = Broker::start().await;
     broker.ask("hello there").session("team/7").text().await;
     assert_eq!(broker.session("team%2F7").await["id"], "team/7");
+}
+
+#[tokio::test]
+async fn a_session_that_waits_for_results_names_the_calls() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let agent = Recorded::play(&golden.join("return-of-control/upstream.jsonl")).await;
+    let broker = Broker::with(Setup { model: &agent.settings(), ..Setup::default() }).await;
+    let asked = broker.ask("how is the weather?").session("one").whole().answer().await;
+    let calls = asked.body["choices"][0]["message"]["tool_calls"].as_array().unwrap().clone();
+    let told =
+        calls.iter().map(|call| json!({ "id": call["id"], "name": call["function"]["name"] }));
+    let session = broker.session("one").await;
+    assert_eq!(session["pending_tool_calls"], told.collect::<Value>());
+    assert_eq!(session["pending_tool_calls"][0]["name"], "get_forecast");
 }
 
 #[tokio::test]

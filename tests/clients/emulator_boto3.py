@@ -142,30 +142,6 @@ def test_an_ended_session_is_forgotten(agents, session):
     assert say(agents, session, "Who am I?") == "You have not told me your name yet."
 
 
-def test_results_of_actions_are_taken_without_a_text(agents, session):
-    result = {"actionGroup": "Weather", "responseBody": {"TEXT": {"body": "rain"}}}
-    returned = {"returnControlInvocationResults": [{"functionResult": result}]}
-    assert "the result" in b"".join(chunks(agents, session, sessionState=returned)).decode()
-
-
-def test_an_action_is_handed_over_and_its_result_taken_back(agents, session):
-    [event] = events(agents, session, "call: get_forecast city=Oslo days=3")
-    control = event["returnControl"]
-    asked = control["invocationInputs"][0]["functionInvocationInput"]
-    assert asked["function"] == "get_forecast"
-    assert asked["parameters"][1] == {"name": "days", "type": "integer", "value": "3"}
-    result = {
-        "actionGroup": asked["actionGroup"],
-        "function": asked["function"],
-        "responseBody": {"TEXT": {"body": "rain"}},
-    }
-    returned = {
-        "invocationId": control["invocationId"],
-        "returnControlInvocationResults": [{"functionResult": result}],
-    }
-    assert chunks(agents, session, sessionState=returned) == [b"get_forecast says: rain"]
-
-
 def test_traces_carry_usage(agents, session):
     found = events(agents, session, "hello", stream=True, enableTrace=True)
     kinds = ["trace" if "trace" in event else "chunk" for event in found]

@@ -1,22 +1,26 @@
-// The official Node SDK, unmodified, against a running broker. conftest.py tells the environment.
+// The official Node SDK, unmodified, against a running broker.
 
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
 import test from "node:test";
 
 import OpenAI from "openai";
 
-const BROKER = (process.env.OUTCROP_URL ?? "http://127.0.0.1:8000").replace(/\/$/, "");
-const EMULATOR = (process.env.EMULATOR_URL ?? "http://127.0.0.1:4566").replace(/\/$/, "");
-const KEY = process.env.OUTCROP_KEY ?? "";
-const MODEL = process.env.OUTCROP_MODEL ?? "demo-agent";
+import {
+  BROKER,
+  KEY,
+  MODEL,
+  PRESENTED_KEY,
+  callsOfSessionWith,
+  callsWith,
+  mark,
+} from "./environment.mjs";
+
 const ONE_TO_FIVE = ["1", "2", "3", "4", "5"];
 
-const options = { baseURL: `${BROKER}/v1`, apiKey: KEY || "none-needed", timeout: 30_000 };
+const options = { baseURL: `${BROKER}/v1`, apiKey: PRESENTED_KEY, timeout: 30_000 };
 const client = new OpenAI(options);
 const unretrying = new OpenAI({ ...options, maxRetries: 0 });
 
-const mark = () => `ref-${randomUUID()}`;
 const ask = (text) => [{ role: "user", content: text }];
 const words = (text) => text.split(/\s+/).filter(Boolean);
 
@@ -28,11 +32,6 @@ const emulatorSettings = (settings) => ({
     ),
   },
 });
-
-async function callsWith(text) {
-  const state = await (await fetch(`${EMULATOR}/_emulator/state`)).json();
-  return state.calls.filter((call) => (call.input_text ?? "").includes(text));
-}
 
 async function gather(stream) {
   const chunks = [];
@@ -118,8 +117,7 @@ test("a client that resends its transcript continues one conversation", async ()
   assert.match(data.choices[0].message.content, /Ann/);
   assert.equal(response.headers.get("x-outcrop-session"), "continued");
 
-  const [{ session }] = await callsWith(reference);
-  const calls = (await callsWith("")).filter((call) => call.session === session);
+  const calls = await callsOfSessionWith(reference);
   assert.deepEqual(
     calls.map((call) => [call.input_text, call.history_messages]),
     [

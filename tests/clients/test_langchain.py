@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+import tool_loop
 from conftest import BROKER, MODEL, PRESENTED_KEY
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
 
@@ -45,3 +47,59 @@ def test_a_history_kept_by_the_client_stays_one_conversation(chat, emulator, mar
     history.append(HumanMessage("What is my name?"))
     assert "Eva" in chat.invoke(history).content
     assert len(emulator.calls_of_session_with(mark)) == 2
+
+
+# --- tools -------------------------------------------------------------------------------------
+
+
+@tool
+def get_forecast(city: str, days: int, detailed: bool) -> str:
+    """The weather of the next days."""
+    return tool_loop.RESULTS["get_forecast"]
+
+
+@tool
+def get_rate(currency: str, note: str = "") -> str:
+    """What a euro costs."""
+    return tool_loop.RESULTS["get_rate"]
+
+
+@tool
+def book_trip(city: str, price: float) -> str:
+    """Books a trip, once the user has agreed to it."""
+    return tool_loop.RESULTS["book_trip"]
+
+
+TOOLS = {tool.name: tool for tool in (get_forecast, get_rate, book_trip)}
+
+
+def invoked(chat, messages):
+    return chat.invoke(messages)
+
+
+def gathered(chat, messages):
+    first, *rest = chat.stream(messages)
+    for piece in rest:
+        first += piece
+    return first
+
+
+@pytest.mark.parametrize("ask", [invoked, gathered])
+def test_bound_tools_are_called_until_the_agent_has_its_answer(chat, ask, emulator, mark):
+    bound = chat.bind_tools(list(TOOLS.values()))
+    messages = [HumanMessage(tool_loop.question(mark))]
+    rounds = []
+    for _ in range(5):
+        answer = ask(bound, messages)
+        messages.append(answer)
+        if not answer.tool_calls:
+            break
+        assert answer.response_metadata["finish_reason"] == "tool_calls"
+        rounds.append([call["name"] for call in answer.tool_calls])
+        for call in answer.tool_calls:
+            tool_loop.check_arguments(call["name"], call["args"], mark)
+            messages.append(TOOLS[call["name"]].invoke(call))
+    assert rounds == [["get_forecast", "get_rate"], ["book_trip"]]
+    assert isinstance(messages[-2], ToolMessage)
+    tool_loop.check_answer(answer.content)
+    tool_loop.check_upstream(emulator, mark)

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use aws_sdk_bedrockagentruntime::error::ProvideErrorMetadata;
 use aws_sdk_bedrockagentruntime::types::{
-    ContentBlock, ContentBody, ConversationHistory, ConversationRole, FunctionResult,
-    InvocationInputMember, InvocationResultMember, Message, OrchestrationTrace, SessionState,
+    ContentBlock, ConversationHistory, ConversationRole, Message, OrchestrationTrace, SessionState,
     Trace,
 };
 use outcrop::config;
@@ -106,57 +104,6 @@ async fn an_expired_session_starts_blank_without_an_error() {
     emulator.say("expires", "I am Ann").await;
     let after = emulator.say("expires", "What is my name?").await;
     assert_eq!(after, "You have not told me your name yet.");
-}
-
-#[tokio::test]
-async fn results_of_actions_are_taken_without_a_text() {
-    let emulator = start().await;
-    let result = FunctionResult::builder().action_group("Weather").build().unwrap();
-    let state = SessionState::builder()
-        .invocation_id("call-1")
-        .return_control_invocation_results(InvocationResultMember::FunctionResult(result))
-        .build();
-    let heard = hear(emulator.call("results").session_state(state)).await.unwrap();
-    assert_eq!(heard.text(), "Thank you, I have the result of the action.");
-}
-
-#[tokio::test]
-async fn an_action_is_handed_over_and_its_result_taken_back() {
-    let emulator = start().await;
-    let call = emulator.call("acts").input_text("call: get_forecast city=Oslo days=3");
-    let mut heard = hear(call.streaming_configurations(streamed())).await.unwrap();
-    assert!(heard.chunks.is_empty() && heard.failure.is_none());
-    let control = heard.returned.pop().unwrap();
-    let InvocationInputMember::FunctionInvocationInput(input) = &control.invocation_inputs()[0]
-    else {
-        panic!("not a function")
-    };
-    assert_eq!(input.function(), Some("get_forecast"));
-    let days = &input.parameters()[1];
-    assert_eq!(
-        (days.name(), days.r#type(), days.value()),
-        (Some("days"), Some("integer"), Some("3"))
-    );
-
-    let body = ContentBody::builder().body("rain").build();
-    let result = FunctionResult::builder()
-        .action_group(input.action_group())
-        .response_body("TEXT", body)
-        .build()
-        .unwrap();
-    let state = |id: &str| {
-        SessionState::builder()
-            .invocation_id(id)
-            .return_control_invocation_results(InvocationResultMember::FunctionResult(
-                result.clone(),
-            ))
-            .build()
-    };
-    let wrong = hear(emulator.call("acts").session_state(state("another"))).await.unwrap_err();
-    assert_eq!(wrong.code(), Some("ValidationException"));
-    let id = control.invocation_id().unwrap();
-    let heard = hear(emulator.call("acts").session_state(state(id))).await.unwrap();
-    assert_eq!(heard.text(), "get_forecast says: rain");
 }
 
 #[tokio::test]

@@ -11,7 +11,8 @@ use aws_sdk_bedrockagentruntime::operation::invoke_agent::InvokeAgentError;
 use aws_sdk_bedrockagentruntime::operation::invoke_agent::builders::InvokeAgentFluentBuilder;
 use aws_sdk_bedrockagentruntime::types::error::ResponseStreamError;
 use aws_sdk_bedrockagentruntime::types::{
-    ResponseStream, ReturnControlPayload, SessionState, StreamingConfigurations, TracePart,
+    Citation, OutputFile, ResponseStream, ReturnControlPayload, SessionState,
+    StreamingConfigurations, TracePart,
 };
 use aws_smithy_types::event_stream::RawMessage;
 use bytes::Bytes;
@@ -93,6 +94,8 @@ pub(crate) struct Heard {
     pub(crate) chunks: Vec<Vec<u8>>,
     pub(crate) traces: Vec<TracePart>,
     pub(crate) returned: Vec<ReturnControlPayload>,
+    pub(crate) citations: Vec<Citation>,
+    pub(crate) files: Vec<OutputFile>,
     pub(crate) unknown: usize,
     pub(crate) failure: Option<StreamFailure>,
 }
@@ -119,9 +122,12 @@ async fn hear_out(
         match answer.completion.recv().await {
             Ok(Some(ResponseStream::Chunk(part))) => {
                 heard.chunks.push(part.bytes.unwrap().into_inner());
+                let cited = part.attribution.and_then(|attribution| attribution.citations);
+                heard.citations.extend(cited.unwrap_or_default());
             }
             Ok(Some(ResponseStream::Trace(part))) => heard.traces.push(part),
             Ok(Some(ResponseStream::ReturnControl(payload))) => heard.returned.push(payload),
+            Ok(Some(ResponseStream::Files(part))) => heard.files.extend(part.files.unwrap()),
             Ok(Some(_)) => heard.unknown += 1,
             Ok(None) => return Ok(heard),
             Err(failure) => {

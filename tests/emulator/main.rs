@@ -1,7 +1,11 @@
 //! The emulator as the AWS SDKs see it, and as it sees them.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod answers;
 mod conversation;
 mod faults;
+mod handing_over;
 mod harness;
+mod inline;
 mod protocol;
+mod requests;

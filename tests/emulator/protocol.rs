@@ -19,6 +19,7 @@ async fn errors_have_the_services_form() {
     let emulator = start().await;
     let bad_path = TEXT_PATH.replace("some-session", "a%20b");
     let missing = TEXT_PATH.replace("ABCDEF1234", "MISSING404");
+    let no_such = TEXT_PATH.replace("ABCDEF1234", "NOSUCHAGNT");
     let text = r#"{"inputText":"hello"}"#;
     for (path, signed, body, status, kind) in [
         (TEXT_PATH, None, text, 403, "MissingAuthenticationTokenException"),
@@ -26,7 +27,10 @@ async fn errors_have_the_services_form() {
         (TEXT_PATH, Some(SIGNED), "{}", 400, "ValidationException"),
         (&bad_path, Some(SIGNED), text, 400, "ValidationException"),
         (&missing, Some(SIGNED), text, 404, "ResourceNotFoundException"),
-        ("/agents/x", Some(SIGNED), text, 404, "UnknownOperationException"),
+        (&no_such, Some(SIGNED), text, 404, "ResourceNotFoundException"),
+        ("/agents/x/y", Some(SIGNED), text, 404, "UnknownOperationException"),
+        ("/agents/x", Some(SIGNED), text, 400, "ValidationException"),
+        ("/agents/xy", Some(SIGNED), text, 400, "ValidationException"),
     ] {
         let (head, body) = emulator.request(Method::POST, path, signed, body).await;
         assert_eq!(head.status().as_u16(), status, "{path}");

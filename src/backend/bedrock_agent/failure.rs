@@ -1,14 +1,19 @@
 //! The service's exceptions, as failures.
 //!
-//! They come as an HTTP status with `x-amzn-errortype`, or as exception frames after a 200; both
-//! have the same names. What AWS says of itself (ARNs, account ids, request ids) goes to the log;
-//! the client is told what to do.
+//! They come as an HTTP status with `x-amzn-errortype`, or as exception frames after a 200. Each
+//! operation and each stream has an error type of its own, but all of them hold the same
+//! exceptions, which is what the table here goes by. What AWS says of itself (ARNs, account ids,
+//! request ids) goes to the log; the client is told what to do.
 
+use std::error::Error;
 use std::time::Duration;
 
 use aws_sdk_bedrockagentruntime::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_bedrockagentruntime::operation::invoke_agent::InvokeAgentError;
-use aws_sdk_bedrockagentruntime::types::error::ResponseStreamError;
+use aws_sdk_bedrockagentruntime::types::error::{
+    AccessDeniedException, BadGatewayException, ConflictException, DependencyFailedException,
+    InternalServerException, ModelNotReadyException, ResourceNotFoundException,
+    ServiceQuotaExceededException, ThrottlingException, ValidationException,
+};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::event_stream::RawMessage;
 
@@ -23,15 +28,18 @@ pub(in crate::backend) struct Refused {
     /// Whether the service surely did not begin the turn, so that trying again cannot run it
     /// twice.
     pub(in crate::backend) did_not_start: bool,
+    /// Whether it came within the stream: the service had accepted the request by then.
+    pub(in crate::backend) in_stream: bool,
 }
 
 impl Refused {
-    fn started(failure: Failure) -> Self {
-        Self { failure, did_not_start: false }
+    /// A failure of a turn that may have run.
+    pub(super) fn started(failure: Failure) -> Self {
+        Self { failure, did_not_start: false, in_stream: false }
     }
 }
 
-/// The exceptions of `InvokeAgent`, whichever way they came.
+/// The exceptions of `InvokeAgent` and `InvokeInlineAgent`, whichever way they came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exception {
     AccessDenied,
@@ -49,11 +57,14 @@ enum Exception {
 }
 
 /// A failure of the call itself.
-pub(in crate::backend) fn of_call(error: &SdkError<InvokeAgentError, HttpResponse>) -> Refused {
+pub(in crate::backend) fn of_call<E>(error: &SdkError<E, HttpResponse>) -> Refused
+where
+    E: Error + ProvideErrorMetadata + 'static,
+{
     match error {
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
-            let exception = call_exception(service.err(), status);
+            let exception = exception(service.err()).unwrap_or(Exception::Other(Some(status)));
             refused(exception, service.err().message(), &aws_error(error))
         }
         SdkError::DispatchFailure(dispatch) => {
@@ -61,7 +72,7 @@ pub(in crate::backend) fn of_call(error: &SdkError<InvokeAgentError, HttpRespons
         }
         SdkError::TimeoutError(_) => {
             tracing::warn!(error = %aws_error(error), "the agent could not be reached in time");
-            Refused { failure: unreachable(), did_not_start: false }
+            Refused::started(unreachable())
         }
         SdkError::ResponseError(_) => {
             tracing::warn!(error = %aws_error(error), "the agent's reply was not understood");
@@ -87,56 +98,44 @@ fn of_dispatch(detail: &str, was_timeout: bool) -> Refused {
     }
     // A connection that failed carried no request; one that broke may have.
     let did_not_start = was_timeout || is_connect(detail);
-    Refused { failure: unreachable(), did_not_start }
+    Refused { failure: unreachable(), did_not_start, in_stream: false }
 }
 
-/// A failure within the stream.
-pub(in crate::backend) fn of_stream(
-    error: &SdkError<ResponseStreamError, RawMessage>,
-    is_first: bool,
-) -> Refused {
+/// A failure within the stream; `is_first` where nothing came before it.
+pub(in crate::backend) fn of_stream<E>(error: &SdkError<E, RawMessage>, is_first: bool) -> Refused
+where
+    E: Error + ProvideErrorMetadata + 'static,
+{
     let refused = match error {
         SdkError::ServiceError(service) => {
-            refused(stream_exception(service.err()), service.err().message(), &aws_error(error))
+            let exception = exception(service.err()).unwrap_or(Exception::Other(None));
+            refused(exception, service.err().message(), &aws_error(error))
         }
         _ => {
             tracing::warn!(error = %aws_error(error), "the agent's stream broke");
             Refused::started(protocol())
         }
     };
-    Refused { did_not_start: refused.did_not_start && is_first, ..refused }
+    let did_not_start = refused.did_not_start && is_first;
+    Refused { did_not_start, in_stream: true, ..refused }
 }
 
-fn call_exception(error: &InvokeAgentError, status: u16) -> Exception {
-    match error {
-        InvokeAgentError::AccessDeniedException(_) => Exception::AccessDenied,
-        InvokeAgentError::BadGatewayException(_) => Exception::BadGateway,
-        InvokeAgentError::ConflictException(_) => Exception::Conflict,
-        InvokeAgentError::DependencyFailedException(_) => Exception::DependencyFailed,
-        InvokeAgentError::InternalServerException(_) => Exception::InternalServer,
-        InvokeAgentError::ModelNotReadyException(_) => Exception::ModelNotReady,
-        InvokeAgentError::ResourceNotFoundException(_) => Exception::ResourceNotFound,
-        InvokeAgentError::ServiceQuotaExceededException(_) => Exception::ServiceQuotaExceeded,
-        InvokeAgentError::ThrottlingException(_) => Exception::Throttling,
-        InvokeAgentError::ValidationException(_) => Exception::Validation,
-        _ => Exception::Other(Some(status)),
-    }
-}
-
-fn stream_exception(error: &ResponseStreamError) -> Exception {
-    match error {
-        ResponseStreamError::AccessDeniedException(_) => Exception::AccessDenied,
-        ResponseStreamError::BadGatewayException(_) => Exception::BadGateway,
-        ResponseStreamError::ConflictException(_) => Exception::Conflict,
-        ResponseStreamError::DependencyFailedException(_) => Exception::DependencyFailed,
-        ResponseStreamError::InternalServerException(_) => Exception::InternalServer,
-        ResponseStreamError::ModelNotReadyException(_) => Exception::ModelNotReady,
-        ResponseStreamError::ResourceNotFoundException(_) => Exception::ResourceNotFound,
-        ResponseStreamError::ServiceQuotaExceededException(_) => Exception::ServiceQuotaExceeded,
-        ResponseStreamError::ThrottlingException(_) => Exception::Throttling,
-        ResponseStreamError::ValidationException(_) => Exception::Validation,
-        _ => Exception::Other(None),
-    }
+/// The exception that an error of an operation or of a stream holds.
+fn exception(error: &(dyn Error + 'static)) -> Option<Exception> {
+    let held = error.source()?;
+    let table = [
+        (held.is::<AccessDeniedException>(), Exception::AccessDenied),
+        (held.is::<BadGatewayException>(), Exception::BadGateway),
+        (held.is::<ConflictException>(), Exception::Conflict),
+        (held.is::<DependencyFailedException>(), Exception::DependencyFailed),
+        (held.is::<InternalServerException>(), Exception::InternalServer),
+        (held.is::<ModelNotReadyException>(), Exception::ModelNotReady),
+        (held.is::<ResourceNotFoundException>(), Exception::ResourceNotFound),
+        (held.is::<ServiceQuotaExceededException>(), Exception::ServiceQuotaExceeded),
+        (held.is::<ThrottlingException>(), Exception::Throttling),
+        (held.is::<ValidationException>(), Exception::Validation),
+    ];
+    table.into_iter().find_map(|(is_held, exception)| is_held.then_some(exception))
 }
 
 fn refused(exception: Exception, aws_message: Option<&str>, detail: &str) -> Refused {
@@ -149,7 +148,8 @@ fn refused(exception: Exception, aws_message: Option<&str>, detail: &str) -> Ref
             | Exception::ModelNotReady
             | Exception::Other(Some(503))
     );
-    Refused { failure: failure(exception, aws_message.unwrap_or_default()), did_not_start }
+    let failure = failure(exception, aws_message.unwrap_or_default());
+    Refused { failure, did_not_start, in_stream: false }
 }
 
 fn failure(exception: Exception, aws_message: &str) -> Failure {
@@ -263,6 +263,12 @@ fn is_connect(detail: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_bedrockagentruntime::operation::invoke_agent::InvokeAgentError;
+    use aws_sdk_bedrockagentruntime::operation::invoke_inline_agent::InvokeInlineAgentError;
+    use aws_sdk_bedrockagentruntime::types::error::{
+        InlineAgentResponseStreamError, ResponseStreamError,
+    };
+
     use super::*;
 
     #[test]
@@ -272,6 +278,20 @@ mod tests {
         let failure = denied(aws);
         assert!(failure.message.contains("bedrock:InvokeModelWithResponseStream"));
         assert!(!failure.message.contains("123456789012"));
+    }
+
+    #[test]
+    fn both_operations_and_their_streams_hold_the_same_exceptions() {
+        let throttled = ThrottlingException::builder().message("slow").build();
+        let of_agent = InvokeAgentError::ThrottlingException(throttled.clone());
+        let of_inline = InvokeInlineAgentError::ThrottlingException(throttled.clone());
+        let in_inline = InlineAgentResponseStreamError::ThrottlingException(throttled);
+        let not_ready = ModelNotReadyException::builder().build();
+        let in_agent = ResponseStreamError::ModelNotReadyException(not_ready);
+        assert_eq!(exception(&of_agent), Some(Exception::Throttling));
+        assert_eq!(exception(&of_inline), Some(Exception::Throttling));
+        assert_eq!(exception(&in_inline), Some(Exception::Throttling));
+        assert_eq!(exception(&in_agent), Some(Exception::ModelNotReady));
     }
 
     #[test]

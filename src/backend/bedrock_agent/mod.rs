@@ -4,36 +4,50 @@
 //! whose end is a clean end of the body; the service keeps the conversation under the session id
 //! that we choose, and forgets it without a word after the agent's idle time.
 //! (Amazon Bedrock API Reference, "InvokeAgent"; API model of 2023-07-26.)
+//!
+//! What a turn says goes in through [`dialogue`]: texts by [`prose`], results by [`results`],
+//! files by [`files`], settings by [`wishes`]. What comes back goes out through [`answer`]. The
+//! inline agents next door share all of it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_bedrockagentruntime::operation::invoke_agent::builders::InvokeAgentFluentBuilder;
-use aws_sdk_bedrockagentruntime::types::{
-    ContentBlock, ConversationHistory, ConversationRole, Message as AwsMessage, SessionState,
-    StreamingConfigurations,
-};
+use aws_sdk_bedrockagentruntime::types::{BedrockModelConfigurations, SessionState};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 
-use crate::config::{Model, Turn as TurnConfig};
-use crate::metrics::{Metrics, Outcome};
-use crate::turn::{
-    Failure, FailureKind, FinishReason, Message, Part, Role, TurnRequest, UpstreamSessionId,
-};
+use crate::config::Model;
+use crate::turn::{Failure, FinishReason, HandedBack, Message, Pending};
 
-use super::aws::{AgentAccess, Place};
+use self::answer::Answer;
+use self::dialogue::{Operation, Plan, Step, Upstream};
+use self::failure::Refused;
+use self::merge::Merge;
+use self::wishes::Wishes;
 use super::discovery::IdleTime;
-use super::{Ask, Backend, Deps, Farewell, Kind, Mistake, Outlet, retry};
+use super::{Ask, Backend, Farewell, Kind, Mistake, Outlet};
 
 pub(super) mod answer;
+mod arguments;
+pub(super) mod call_names;
+mod citation;
+mod confirmation;
+pub(super) mod dialogue;
 pub(super) mod failure;
 pub(super) mod fields;
+mod files;
+pub(super) mod merge;
+pub(super) mod prose;
+pub(super) mod results;
 pub(super) mod return_control;
+mod spelled_result;
+mod tally;
 pub(super) mod tap;
+mod target;
 mod trace;
-mod utf8;
+pub(super) mod utf8;
+pub(super) mod wishes;
 
 pub(super) const NAME: &str = "bedrock-agent";
 /// What the direct names of agents begin with; `AGENT` or `AGENT/ALIAS` follows.
@@ -43,8 +57,11 @@ pub(super) const DRAFT_ALIAS: &str = "TSTALIASID";
 /// Agents forget a little before they say; past this share of their idle time we count a
 /// session as forgotten.
 const MARGIN: f64 = 0.95;
-/// Characters of one seeded conversation, well under what `InvokeAgent` takes as input text.
-const HISTORY_LIMIT: usize = 400_000;
+
+/// What stands beside the id of a knowledge base.
+const RETRIEVAL: &str = "retrievalConfiguration";
+/// Where the configurations of knowledge bases stand in a request.
+const KNOWLEDGE_BASES: &[&str] = &["sessionState", "knowledgeBaseConfigurations"];
 
 /// The kind's entry in [`KINDS`](super::KINDS).
 pub(super) const KIND: Kind = Kind {
@@ -78,6 +95,11 @@ fn check(model: &Model) -> Vec<Mistake> {
     {
         mistakes.push(bad_id("agent_alias_id", alias));
     }
+    let bases = wishes::check_knowledge_bases(&model.agents.knowledge_bases, RETRIEVAL);
+    if let Err(message) = bases {
+        let message = format!("knowledge_bases{message}");
+        mistakes.push(Mistake { setting: "knowledge_bases", message });
+    }
     mistakes
 }
 
@@ -94,35 +116,25 @@ fn bad_id(setting: &'static str, id: &str) -> Mistake {
 /// One agent alias.
 #[derive(Debug)]
 struct BedrockAgent {
-    shared: Arc<Agent>,
+    agent: Arc<Agent>,
 }
 
 #[derive(Debug)]
 struct Agent {
-    access: AgentAccess,
-    metrics: Arc<Metrics>,
-    model: Model,
+    upstream: Upstream,
     idle: IdleTime,
-    agent: String,
+    id: String,
     alias: String,
-    turn: TurnConfig,
-    debug_traces: bool,
 }
 
 impl BedrockAgent {
-    fn open(model: &Model, deps: &Deps) -> Self {
-        let place = Place { region: model.region.clone(), endpoint: model.endpoint_url.clone() };
-        let alias = model.agent_alias_id.clone().unwrap_or_else(|| DRAFT_ALIAS.to_owned());
+    fn open(model: &Model, deps: &super::Deps) -> Self {
         Self {
-            shared: Arc::new(Agent {
-                access: deps.aws.agents(&place),
-                metrics: Arc::clone(&deps.metrics),
-                model: model.clone(),
+            agent: Arc::new(Agent {
+                upstream: Upstream::open(NAME, model, deps),
                 idle: deps.discovery.idle_time(model, &deps.aws),
-                agent: model.agent_id.clone().unwrap_or_default(),
-                alias,
-                turn: deps.config.turn.clone(),
-                debug_traces: deps.config.routing.debug_traces,
+                id: model.agent_id.clone().unwrap_or_default(),
+                alias: model.agent_alias_id.clone().unwrap_or_else(|| DRAFT_ALIAS.to_owned()),
             }),
         }
     }
@@ -134,127 +146,55 @@ impl Backend for BedrockAgent {
         ask: Ask,
         outlet: Outlet,
     ) -> BoxFuture<'static, Result<FinishReason, Failure>> {
-        let agent = Arc::clone(&self.shared);
+        let agent = Arc::clone(&self.agent);
         async move { agent.answer(&ask, &outlet).await }.boxed()
     }
 
     fn remembers(&self) -> Option<Duration> {
-        Some(self.shared.idle.get().mul_f64(MARGIN))
+        Some(self.agent.idle.get().mul_f64(MARGIN))
     }
 
     fn agent(&self) -> Option<(&str, &str)> {
-        Some((&self.shared.agent, &self.shared.alias))
+        Some((&self.agent.id, &self.agent.alias))
+    }
+
+    fn memory_id(&self, ask: &Ask) -> Option<String> {
+        // A wrong one fails the turn by itself.
+        wishes::memory_id(&self.agent.upstream.model, ask).ok().flatten()
+    }
+
+    fn read_results(
+        &self,
+        pending: &Pending,
+        handed_back: &HandedBack,
+    ) -> Result<Vec<Message>, Failure> {
+        results::read(pending, handed_back)
     }
 
     fn end(&self, farewell: Farewell) -> BoxFuture<'static, Result<(), Failure>> {
-        let agent = Arc::clone(&self.shared);
+        let agent = Arc::clone(&self.agent);
         async move { agent.end(farewell).await }.boxed()
     }
 }
 
 impl Agent {
     async fn answer(&self, ask: &Ask, outlet: &Outlet) -> Result<FinishReason, Failure> {
-        let text = input_text(&ask.input)?;
-        let mut delays = retry::delays(self.turn.retry_delay, self.turn.retries);
-        loop {
-            outlet.called();
-            let refused = match self.attempt(ask, &text, outlet).await {
-                Ok(reason) => {
-                    self.metrics.upstream_request(NAME, Outcome::Ok);
-                    self.access.budget.earn();
-                    return Ok(reason);
-                }
-                Err(refused) => refused,
-            };
-            self.metrics.upstream_request(NAME, Outcome::Failed);
-            self.metrics.upstream_error(NAME, refused.failure.kind);
-            let wait = if refused.did_not_start { delays.next() } else { None };
-            let Some(wait) = wait.filter(|_| self.access.budget.spend()) else {
-                let may_have_run = !refused.did_not_start;
-                return Err(Failure { may_have_run, ..refused.failure });
-            };
-            self.metrics.upstream_retry(NAME);
-            tokio::time::sleep(wait).await;
-        }
-    }
-
-    async fn attempt(
-        &self,
-        ask: &Ask,
-        text: &str,
-        outlet: &Outlet,
-    ) -> Result<FinishReason, failure::Refused> {
-        let wants_raw = self.debug_traces && ask.request.wants_traces;
-        let call = self.call(&ask.upstream, &ask.request, wants_raw);
-        let call = call
-            .set_input_text((!text.is_empty()).then(|| text.to_owned()))
-            .end_session(ask.request.end_session)
-            .session_state(self.session_state(ask));
-        let (call, raw) = if wants_raw {
-            let (interceptor, raw) = tap::tap();
-            (call.customize().interceptor(interceptor), Some(raw))
-        } else {
-            (call.customize(), None)
-        };
-        let answered = call.send().await.map_err(|error| failure::of_call(&error))?;
-        // Not yet a sign of life: the service sends its head before it thinks.
-        answer::read(answered.completion, raw, outlet, failure::of_stream).await
-    }
-
-    fn call(
-        &self,
-        upstream: &UpstreamSessionId,
-        request: &TurnRequest,
-        wants_raw: bool,
-    ) -> InvokeAgentFluentBuilder {
-        let guardrail_interval =
-            self.model.guardrail_interval.map(|n| i32::try_from(n.get()).unwrap_or(i32::MAX));
-        let streaming = StreamingConfigurations::builder()
-            .stream_final_response(self.model.stream)
-            .set_apply_guardrail_interval(guardrail_interval)
-            .build();
-        self.access
-            .client
-            .invoke_agent()
-            .agent_id(&self.agent)
-            .agent_alias_id(&self.alias)
-            .session_id(upstream.as_str())
-            .enable_trace(self.model.traces || wants_raw)
-            .set_memory_id(request.memory_id.clone())
-            .streaming_configurations(streaming)
-    }
-
-    fn session_state(&self, ask: &Ask) -> SessionState {
-        let request = &ask.request;
-        let mut session: HashMap<_, _> =
-            self.model.session_attributes.clone().into_iter().collect();
-        if self.model.metadata_attributes {
-            session.extend(request.metadata.clone());
-        }
-        if let Some(caller) = &request.caller
-            && !self.model.caller_attribute.is_empty()
-        {
-            session.insert(self.model.caller_attribute.clone(), caller.clone());
-        }
-        session.extend(request.session_attributes.clone());
-        let mut prompt: HashMap<_, _> = request.prompt_attributes.clone().into_iter().collect();
-        if let Some(attribute) = &self.model.system_prompt_attribute {
-            let system = system_text(&request.messages);
-            if !system.is_empty() {
-                prompt.entry(attribute.clone()).or_insert(system);
-            }
-        }
-        SessionState::builder()
-            .set_session_attributes((!session.is_empty()).then_some(session))
-            .set_prompt_session_attributes((!prompt.is_empty()).then_some(prompt))
-            .set_conversation_history(history(&ask.history))
-            .build()
+        let wishes = Wishes::of(&self.upstream.model, ask, self.upstream.debug_traces)?;
+        let knowledge_bases = wishes::knowledge_bases(&self.upstream.model, &ask.request)?;
+        let plan = Plan::of(ask, &wishes)?;
+        let answer = Answer::new(outlet, &ask.request.tools, wishes.reasoning);
+        let invoke = InvokeAgent { agent: self, ask, wishes, knowledge_bases };
+        dialogue::hold(&self.upstream, &invoke, plan, answer).await
     }
 
     async fn end(&self, farewell: Farewell) -> Result<(), Failure> {
-        let Farewell { upstream, memory_id } = farewell;
-        let silent = TurnRequest { memory_id, ..TurnRequest::default() };
-        let call = self.call(&upstream, &silent, false).end_session(true);
+        let call = self.upstream.access.client.invoke_agent();
+        let call = call
+            .agent_id(&self.id)
+            .agent_alias_id(&self.alias)
+            .session_id(farewell.upstream.as_str())
+            .set_memory_id(farewell.memory_id)
+            .end_session(true);
         let mut answered = call.send().await.map_err(|error| failure::of_call(&error).failure)?;
         // The session ends when its stream does; what it still says is for nobody.
         while let Ok(Some(_)) = answered.completion.recv().await {}
@@ -262,138 +202,71 @@ impl Agent {
     }
 }
 
-/// What the agent is told: the texts of what is new, joined.
-fn input_text(input: &[Message]) -> Result<String, Failure> {
-    let mut joined = String::new();
-    for message in input {
-        match message.role {
-            Role::User => {}
-            Role::Tool => return Err(no_tool_results()),
-            Role::System | Role::Assistant => continue,
+/// `InvokeAgent`, for one turn.
+struct InvokeAgent<'a> {
+    agent: &'a Agent,
+    ask: &'a Ask,
+    wishes: Wishes,
+    knowledge_bases: Vec<Value>,
+}
+
+impl Operation for InvokeAgent<'_> {
+    async fn call(&self, step: &Step, answer: &mut Answer<'_>) -> Result<(), Refused> {
+        let Self { agent, ask, wishes, .. } = self;
+        let performance = wishes.performance.clone().map(|performance| {
+            BedrockModelConfigurations::builder().performance_config(performance).build()
+        });
+        let call = agent.upstream.access.client.invoke_agent();
+        let call = call
+            .agent_id(&agent.id)
+            .agent_alias_id(&agent.alias)
+            .session_id(ask.upstream.as_str())
+            .set_input_text(step.text.clone())
+            .end_session(step.is_last && ask.request.end_session)
+            .enable_trace(wishes.traces)
+            .set_memory_id(wishes.memory_id.clone())
+            .streaming_configurations(wishes.streaming.clone())
+            .set_bedrock_model_configurations(performance)
+            .set_prompt_creation_configurations(wishes.prompt_creation.clone())
+            .session_state(self.session_state(step));
+        let mut call = call.customize();
+        if !self.knowledge_bases.is_empty() {
+            let value = Value::from(self.knowledge_bases.as_slice());
+            call = call.interceptor(Merge { path: KNOWLEDGE_BASES, value });
         }
-        for part in &message.parts {
-            let Part::Text(text) = part else { return Err(no_attachments()) };
-            if !joined.is_empty() {
-                joined.push_str("\n\n");
-            }
-            joined.push_str(text);
+        let mut raw = None;
+        if wishes.raw_traces {
+            let (tap, traces) = tap::tap();
+            call = call.interceptor(tap);
+            raw = Some(traces);
         }
+        answer.called();
+        let answered = call.send().await.map_err(|error| failure::of_call(&error))?;
+        // Not yet a sign of life: the service sends its head before it thinks.
+        answer::read(answered.completion, raw, answer, failure::of_stream).await
     }
-    Ok(joined)
 }
 
-fn no_attachments() -> Failure {
-    Failure::new(
-        FailureKind::UnsupportedParameter,
-        "Bedrock agents take text here; send images, audio and files to a model that reads them",
-    )
-    .at("messages")
-}
-
-fn no_tool_results() -> Failure {
-    Failure::new(
-        FailureKind::UnsupportedParameter,
-        "this version cannot hand tool results back to a Bedrock agent; answer with a user message",
-    )
-    .at("messages")
-}
-
-fn system_text(messages: &[Message]) -> String {
-    let texts: Vec<_> = messages
-        .iter()
-        .filter(|message| message.role == Role::System)
-        .map(Message::plain_text)
-        .collect();
-    texts.join("\n\n")
-}
-
-/// The earlier conversation as the service takes it: text only, user and assistant in turn,
-/// the user first, the newest kept when it is too long.
-fn history(messages: &[Arc<Message>]) -> Option<ConversationHistory> {
-    let mut turns: Vec<(ConversationRole, String)> = Vec::new();
-    for message in messages {
-        let role = match message.role {
-            Role::User => ConversationRole::User,
-            Role::Assistant => ConversationRole::Assistant,
-            Role::System | Role::Tool => continue,
-        };
-        let text = message.plain_text();
-        if text.trim().is_empty() {
-            continue;
-        }
-        match turns.last_mut() {
-            Some((last, joined)) if *last == role => {
-                joined.push_str("\n\n");
-                joined.push_str(&text);
-            }
-            _ => turns.push((role, text)),
-        }
+impl InvokeAgent<'_> {
+    fn session_state(&self, step: &Step) -> SessionState {
+        let history = if step.is_first { prose::history(&self.ask.history) } else { None };
+        let (invocation, results) = step.results.clone().map(results::Results::into_parts).unzip();
+        SessionState::builder()
+            .set_session_attributes(self.wishes.session_attributes.clone())
+            .set_prompt_session_attributes(self.wishes.prompt_attributes.clone())
+            .set_invocation_id(invocation)
+            .set_return_control_invocation_results(results)
+            .set_files((!step.files.is_empty()).then(|| step.files.clone()))
+            .set_conversation_history(history)
+            .build()
     }
-    let mut room = HISTORY_LIMIT;
-    let fits = turns.iter().rev().take_while(|(_, text)| {
-        room = room.saturating_sub(text.len());
-        room > 0
-    });
-    let kept = turns.len() - fits.count();
-    let from_user = turns[kept..].iter().position(|(role, _)| *role == ConversationRole::User)?;
-    let messages: Vec<_> = turns.drain(kept + from_user..).filter_map(aws_message).collect();
-    Some(ConversationHistory::builder().set_messages(Some(messages)).build())
-}
-
-fn aws_message((role, text): (ConversationRole, String)) -> Option<AwsMessage> {
-    // Role and content are all that the builder asks for.
-    AwsMessage::builder().role(role).content(ContentBlock::Text(text)).build().ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-
-    fn arc(role: Role, text: &str) -> Arc<Message> {
-        Arc::new(Message::text(role, text))
-    }
-
-    fn seeded(messages: &[Arc<Message>]) -> Vec<(ConversationRole, String)> {
-        let Some(history) = history(messages) else { return Vec::new() };
-        let text = |message: &AwsMessage| match &message.content()[0] {
-            ContentBlock::Text(text) => text.clone(),
-            _ => String::new(),
-        };
-        history.messages().iter().map(|message| (message.role().clone(), text(message))).collect()
-    }
-
-    #[test]
-    fn a_seeded_history_begins_with_the_user_and_alternates() {
-        let messages = [
-            arc(Role::System, "be kind"),
-            arc(Role::Assistant, "Hello!"),
-            arc(Role::User, "my name is Ann"),
-            arc(Role::User, "I want a loan"),
-            arc(Role::Assistant, "Hello Ann."),
-        ];
-        let expected = [
-            (ConversationRole::User, "my name is Ann\n\nI want a loan".to_owned()),
-            (ConversationRole::Assistant, "Hello Ann.".to_owned()),
-        ];
-        assert_eq!(seeded(&messages), expected);
-    }
-
-    #[test]
-    fn of_a_history_that_is_too_long_the_newest_turns_are_kept() {
-        let long = "x".repeat(HISTORY_LIMIT);
-        let messages = [
-            arc(Role::User, &long),
-            arc(Role::Assistant, "so much"),
-            arc(Role::User, "short"),
-            arc(Role::Assistant, "fine"),
-        ];
-        assert_eq!(seeded(&messages)[0].1, "short");
-    }
-
-    #[test]
-    fn a_history_without_a_user_is_none() {
-        assert!(history(&[arc(Role::Assistant, "Hello!")]).is_none());
-    }
 
     #[test]
     fn agent_ids_that_the_service_would_not_take_are_mistakes() {
@@ -403,5 +276,15 @@ mod tests {
         assert_eq!(check(&model)[0].setting, "agent_id");
         model.agent_id = Some("AGENT12345".to_owned());
         assert!(check(&model).is_empty());
+    }
+
+    #[test]
+    fn a_knowledge_base_without_its_search_is_a_mistake() {
+        let mut model = Model::new("m".parse().unwrap(), NAME);
+        model.agent_id = Some("AGENT12345".to_owned());
+        model.agents.knowledge_bases = vec![json!({ "knowledgeBaseId": "KB12345678" })];
+        let mistakes = check(&model);
+        assert_eq!(mistakes[0].setting, "knowledge_bases");
+        assert!(mistakes[0].message.contains("knowledge_bases[0].retrievalConfiguration"));
     }
 }

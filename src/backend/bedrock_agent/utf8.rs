@@ -7,13 +7,13 @@ use std::sync::Arc;
 /// The service cuts its answer into chunks by bytes, so that a character of several bytes can
 /// begin in one chunk and end in the next.
 #[derive(Debug, Default)]
-pub(super) struct Joiner {
+pub(in crate::backend) struct Joiner {
     pending: Vec<u8>,
 }
 
 impl Joiner {
     /// Takes a chunk and gives the whole characters there are, if any.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Option<Arc<str>> {
+    pub(in crate::backend) fn push(&mut self, bytes: &[u8]) -> Option<Arc<str>> {
         if self.pending.is_empty()
             && let Ok(text) = std::str::from_utf8(bytes)
         {
@@ -27,7 +27,7 @@ impl Joiner {
     }
 
     /// What is left at the end: a replacement character for one that never ended.
-    pub(super) fn finish(&mut self) -> Option<Arc<str>> {
+    pub(in crate::backend) fn finish(&mut self) -> Option<Arc<str>> {
         let left = std::mem::take(&mut self.pending);
         (!left.is_empty()).then(|| Arc::from(String::from_utf8_lossy(&left)))
     }

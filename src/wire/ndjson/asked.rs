@@ -131,14 +131,18 @@ impl Body<'_> {
     }
 }
 
-/// One result in the service's own spelling: an object with one of its two members.
+/// What a result may be: of an agent's function or API, or of a harness's inline function.
+const RESULTS: [&str; 3] = ["functionResult", "apiResult", "toolResult"];
+
+/// One result in the service's own spelling: an object with one of these members.
 fn result(raw: &RawValue, allowance: &mut Allowance) -> Result<Value, &'static str> {
     let result = allowance.object(raw)?;
-    match (&result["functionResult"], &result["apiResult"]) {
-        (Value::Object(_), Value::Null) | (Value::Null, Value::Object(_)) => Ok(result),
-        (Value::Null, Value::Null) => Err("must have a functionResult or an apiResult"),
-        (Value::Null, _) | (_, Value::Null) => Err("must have an object for its result"),
-        _ => Err("must have one of functionResult and apiResult, not both"),
+    let mut members = RESULTS.iter().map(|name| &result[*name]).filter(|value| !value.is_null());
+    match (members.next(), members.next()) {
+        (Some(Value::Object(_)), None) => Ok(result),
+        (Some(_), None) => Err("must have an object for its result"),
+        (None, _) => Err("must have a functionResult, an apiResult or a toolResult"),
+        (Some(_), Some(_)) => Err("must have only one of functionResult, apiResult and toolResult"),
     }
 }
 

@@ -257,7 +257,8 @@ fn error_code(kind: FailureKind) -> &'static str {
         FailureKind::NotFound
         | FailureKind::ModelNotFound
         | FailureKind::SessionNotFound
-        | FailureKind::TurnNotFound => "not_found",
+        | FailureKind::TurnNotFound
+        | FailureKind::FileNotFound => "not_found",
         FailureKind::SessionBusy => "conflict",
         FailureKind::RateLimited
         | FailureKind::QueueFull
