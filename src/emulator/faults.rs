@@ -74,6 +74,8 @@ pub(super) enum Break {
     Silence,
     /// The connection closes in the middle of a frame.
     Cut,
+    /// A clean end of the body, before the answer's own.
+    End,
     /// A frame whose checksum is wrong, then the end.
     Garbage,
     /// A frame of `:message-type: error`, then the end.
@@ -114,6 +116,7 @@ fn read(spelling: &str) -> Result<Fault, &'static str> {
         ("stall", None) => Ok(Fault::SilentBody),
         ("stall", Some(after)) => breaks(Break::Silence, Some(after)),
         ("cut", after) => breaks(Break::Cut, after),
+        ("end", after) => breaks(Break::End, after),
         ("garbage", after) => breaks(Break::Garbage, after),
         ("error-frame", after) => breaks(Break::ErrorFrame, after),
         ("exception", Some(rest)) => exception(rest),

@@ -52,6 +52,9 @@ pub(super) fn exception(name: &str, message: &str) -> Bytes {
         "badGatewayException" | "dependencyFailedException" => {
             json!({"message": message, "resourceName": "outcrop-emulator"})
         }
+        "modelStreamErrorException" => json!({
+            "message": message, "originalStatusCode": 500, "originalMessage": "emulated",
+        }),
         "internalServerException" => json!({"message": message, "reason": "emulated"}),
         _ => json!({"message": message}),
     };

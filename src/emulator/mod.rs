@@ -55,6 +55,9 @@
 //! | `bad-gateway` | 502 `BadGatewayException` |
 //! | `503` | a plain 503, as from a load balancer |
 //! | `expired-token` | 403 `ExpiredTokenException` |
+//! | `model-timeout` | 408 `ModelTimeoutException`; models alone have it, as the next two |
+//! | `model-error` | 424 `ModelErrorException` |
+//! | `context-overflow` | 400 `ValidationException`: the input is too long |
 //! | any of these with `:N` | only the first N calls of the session, as in `throttle:2` |
 //! | `stall-headers` | no answer at all |
 //! | `stall` | a head, then silence |
@@ -62,6 +65,7 @@
 //! | `cut:N` | the connection closes in the middle of a frame after N chunks |
 //! | `garbage:N` | a frame with a wrong checksum after N chunks |
 //! | `error-frame:N` | a frame of `:message-type: error` after N chunks |
+//! | `end:N` | a clean end after N chunks, as if that were all |
 //! | `exception:NAME:N` | the exception NAME, in lower camel case, after N chunks |
 //! | `slow` | every byte is written on its own |
 //! | `empty` | no chunk, and a clean end |
@@ -120,6 +124,8 @@ mod inline_agent;
 mod input_files;
 mod invoke_agent;
 mod memories;
+mod models;
+mod openai;
 mod openapi;
 mod particulars;
 mod pieces;
@@ -183,6 +189,7 @@ pub struct Emulator {
 struct Emulated {
     sessions: Arc<sessions::Sessions>,
     calls: Arc<calls::Calls>,
+    models: models::Models,
     agentcore: agentcore::Log,
     fleet: control_plane::Fleet,
     memories: memories::Memories,
@@ -212,6 +219,7 @@ pub async fn bind(config: &config::Emulator) -> Result<Emulator, BindError> {
         emulated: Arc::new(Emulated {
             sessions: Arc::new(sessions::Sessions::new(config.idle_session_ttl)),
             calls: Arc::default(),
+            models: models::Models::default(),
             agentcore: agentcore::Log::default(),
             fleet: control_plane::Fleet::new(&config.account, config.idle_session_ttl),
             memories: memories::Memories::default(),

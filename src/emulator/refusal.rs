@@ -121,6 +121,19 @@ pub(super) const FAULTS: &[RefusalFault] = &[
         "BadGatewayException",
         "A resource behind the agent did not answer properly.",
     ),
+    fault(
+        "model-timeout",
+        StatusCode::REQUEST_TIMEOUT,
+        "ModelTimeoutException",
+        "The model took too long to answer.",
+    ),
+    fault("model-error", StatusCode::FAILED_DEPENDENCY, "ModelErrorException", "The model failed."),
+    fault(
+        "context-overflow",
+        StatusCode::BAD_REQUEST,
+        "ValidationException",
+        "Input is too long for requested model.",
+    ),
     RefusalFault {
         kind: None,
         ..fault("503", StatusCode::SERVICE_UNAVAILABLE, "", "Service Unavailable")

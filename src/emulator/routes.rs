@@ -18,7 +18,7 @@ use super::control_plane::{self, Operation};
 use super::refusal::Refusal;
 use super::script::AnswerBody;
 use super::sessions::SessionKey;
-use super::{Emulated, agentcore, calls, invoke_agent, memories, sts};
+use super::{Emulated, agentcore, calls, invoke_agent, memories, models, openai, sts};
 
 /// The body of a reply: whole, or an answer in the making.
 pub(super) type Reply = Either<Full<Bytes>, AnswerBody>;
@@ -35,12 +35,27 @@ struct State {
     control_plane: BTreeMap<&'static str, u64>,
     /// The latest used first, and not all when they are many.
     sessions: Vec<Value>,
+    models: models::seen::Shown,
     /// What was asked of AgentCore, and which of its sessions were stopped.
     agentcore: Value,
 }
 
-/// Answers one request.
+/// Answers one request: models first, then everything else.
 pub(super) async fn answer(
+    emulated: Arc<Emulated>,
+    request: Request<Incoming>,
+) -> Result<Response<Either<Reply, models::Reply>>, Infallible> {
+    let request = match models::answer(&emulated, request).await {
+        Ok(answered) => return Ok(answered.map(Either::Right)),
+        Err(request) => request,
+    };
+    match openai::answer(&emulated, request).await {
+        Ok(answered) => Ok(answered.map(Either::Right)),
+        Err(request) => Ok(agents(emulated, request).await?.map(Either::Left)),
+    }
+}
+
+async fn agents(
     emulated: Arc<Emulated>,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Infallible> {
@@ -124,6 +139,7 @@ fn state(emulated: &Emulated) -> Response<Full<Bytes>> {
         sessions_total,
         control_plane: emulated.fleet.calls(),
         sessions,
+        models: emulated.models.calls.shown(),
         agentcore: emulated.agentcore.shown(),
     };
     json_reply(&json!(shown))
@@ -132,6 +148,7 @@ fn state(emulated: &Emulated) -> Response<Full<Bytes>> {
 fn reset(emulated: &Emulated) -> Response<Full<Bytes>> {
     emulated.sessions.reset();
     emulated.calls.reset();
+    emulated.models.reset();
     emulated.agentcore.reset();
     emulated.fleet.reset();
     emulated.memories.reset();

@@ -182,6 +182,7 @@ pub(super) fn frames(
             let act = match with {
                 Break::Silence => Act::Silence,
                 Break::Cut => Act::Sever(next),
+                Break::End => Act::End(Ending::Fault),
                 Break::Garbage | Break::ErrorFrame => Act::Send(frames::corrupted(&next)),
                 Break::Exception(name) => Act::Send(exception(name)),
             };
@@ -274,6 +275,7 @@ fn broken(with: Break, after: Duration) -> impl Iterator<Item = Step> + Send {
     let last = match with {
         Break::Silence => Act::Silence,
         Break::Cut => Act::Sever(unfinished()),
+        Break::End => Act::End(Ending::Fault),
         Break::Garbage => Act::Send(frames::corrupted(&unfinished())),
         Break::ErrorFrame => {
             Act::Send(frames::unmodelled_error("InternalFailure", "emulated error frame"))

@@ -29,6 +29,10 @@ use tokio_util::sync::CancellationToken;
 /// More than anything here takes, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The credentials of a request that is signed.
+pub(crate) const SIGNED: &str =
+    "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/20260101/us-east-1/bedrock/aws4_request";
+
 /// How a stream fails.
 pub(crate) type StreamFailure = SdkError<ResponseStreamError, RawMessage>;
 
@@ -163,12 +167,32 @@ impl Running {
         authorization: Option<&str>,
         body: &'static str,
     ) -> (Response<()>, Value) {
+        self.exchange(method, path, authorization, body.to_owned()).await
+    }
+
+    /// A plain HTTP `POST`; the body of the answer as JSON, or null.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        authorization: Option<&str>,
+        body: String,
+    ) -> (Response<()>, Value) {
+        self.exchange(Method::POST, path, authorization, body).await
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        authorization: Option<&str>,
+        body: String,
+    ) -> (Response<()>, Value) {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         if let Some(authorization) = authorization {
             request = request.header("authorization", authorization);
         }
         let client = legacy::Client::builder(TokioExecutor::new()).build_http();
-        let request = request.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap();
+        let request = request.body(Full::new(Bytes::from(body))).unwrap();
         let (head, body) = client.request(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (Response::from_parts(head, ()), serde_json::from_slice(&body).unwrap_or_default())

@@ -3,9 +3,12 @@
 
 mod answers;
 mod conversation;
+mod converse;
 mod faults;
 mod handing_over;
 mod harness;
 mod inline;
+mod native;
+mod openai;
 mod protocol;
 mod requests;

@@ -8,11 +8,9 @@ use outcrop::config;
 use outcrop::emulator::{self, BindError};
 use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, client, faulty, hear, start, start_with};
+use crate::harness::{PATIENCE, SIGNED, client, faulty, hear, start, start_with};
 
 const TEXT_PATH: &str = "/agents/ABCDEF1234/agentAliases/TSTALIASID/sessions/some-session/text";
-const SIGNED: &str =
-    "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/20260101/us-east-1/bedrock/aws4_request";
 
 #[tokio::test]
 async fn errors_have_the_services_form() {
