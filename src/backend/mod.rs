@@ -26,7 +26,10 @@ pub mod http;
 mod agentcore;
 mod aws;
 mod bedrock_agent;
+mod bedrock_inline_agent;
 pub mod breaker;
+#[cfg(test)]
+mod canned;
 mod discovery;
 pub mod fields;
 mod openai;
@@ -41,7 +44,8 @@ pub use openai::OpenAiServers;
 pub use routes::{Route, Routes};
 
 /// Every kind of backend.
-pub const KINDS: &[Kind] = &[bedrock_agent::KIND, agentcore::KIND, openai::KIND, pool::KIND];
+pub const KINDS: &[Kind] =
+    &[bedrock_agent::KIND, bedrock_inline_agent::KIND, agentcore::KIND, openai::KIND, pool::KIND];
 
 /// A kind of backend: what it is called and how one is made from a model's settings.
 #[derive(Debug, Clone, Copy)]

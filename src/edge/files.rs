@@ -55,14 +55,7 @@ impl Edge {
     /// `GET /v1/files`: the tenant's, the newest first.
     pub(super) fn files(&self, incoming: &Incoming) -> Result<Response, Failure> {
         let caller = self.gate.identify(&incoming.headers)?;
-        let limit = match incoming.query("limit") {
-            None => LISTED,
-            Some(text) => {
-                text.parse().ok().filter(|n| (1..=MOST_LISTED).contains(n)).ok_or_else(|| {
-                    Failure::bad_field("limit", format!("limit must be 1 to {MOST_LISTED}"))
-                })?
-            }
-        };
+        let limit = incoming.limit(LISTED, MOST_LISTED)?;
         if incoming.query("order").is_some_and(|order| order != "desc") {
             let message = "files are listed the newest first; leave order out, or make it desc";
             return Err(Failure::new(FailureKind::UnsupportedParameter, message).at("order"));

@@ -33,6 +33,18 @@ impl Incoming {
         let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
         percent_decode(value)
     }
+
+    /// How many entries a list is to have: `limit`, at most `most`.
+    ///
+    /// # Errors
+    /// `BadRequest` for what is no such number.
+    pub(super) fn limit(&self, usual: usize, most: usize) -> Result<usize, Failure> {
+        let Some(text) = self.query("limit") else { return Ok(usual) };
+        text.parse()
+            .ok()
+            .filter(|limit| (1..=most).contains(limit))
+            .ok_or_else(|| Failure::bad_field("limit", format!("limit must be 1 to {most}")))
+    }
 }
 
 /// The request's own id, if it brought a fit one; else a fresh one.

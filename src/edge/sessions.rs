@@ -41,14 +41,7 @@ impl Edge {
     /// `GET /v1/sessions`: the tenant's own, the last active first.
     pub(super) async fn sessions(&self, incoming: &Incoming) -> Result<Response, Failure> {
         let caller = self.gate.identify(&incoming.headers)?;
-        let limit = match incoming.query("limit") {
-            None => LISTED,
-            Some(text) => {
-                text.parse().ok().filter(|n| (1..=MOST_LISTED).contains(n)).ok_or_else(|| {
-                    Failure::bad_field("limit", format!("limit must be 1 to {MOST_LISTED}"))
-                })?
-            }
-        };
+        let limit = incoming.limit(LISTED, MOST_LISTED)?;
         let sessions = self.sessions.list(&caller.tenant, limit).await?;
         let data: Vec<_> = sessions.iter().map(summary).collect();
         Ok(reply::json(StatusCode::OK, &json!({ "object": "list", "data": data })))

@@ -122,3 +122,14 @@ async fn a_model_that_takes_long_is_hedged_where_that_is_said_to_be_safe() {
     assert_eq!(broker.calls().await[0]["agent"], "SECOND2222");
     assert_eq!(broker.session("one").await["turns"], 1);
 }
+
+#[tokio::test]
+async fn an_agent_that_does_not_exist_is_stood_in_for_too() {
+    let gone = "[[models]]\nname = \"gone\"\nbackend = \"bedrock-agent\"\n\
+                agent_id = \"NOSUCHAGNT\"\nfallbacks = [\"second\"]\n";
+    let tables = format!("{OTHERS}\n{gone}");
+    let broker = Broker::with(Setup { tables: &tables, ..Setup::default() }).await;
+    broker.ask("my name is Ann").at_model("gone").session("one").text().await;
+    let calls = broker.calls().await;
+    assert_eq!(calls.last().unwrap()["agent"], "SECOND2222");
+}

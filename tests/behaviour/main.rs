@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod agent_state;
 mod agent_stream;
 mod agentcore;
 mod ask;
@@ -21,6 +22,7 @@ mod fallbacks;
 mod files;
 mod gate;
 mod golden;
+mod inline_agents;
 mod keep_alive;
 mod leaving;
 mod logs;
@@ -30,6 +32,7 @@ mod openai;
 mod openai_oddities;
 mod recorded;
 mod resuming;
+mod return_of_control;
 mod sessions;
 mod transcripts;
 mod turns;

@@ -106,7 +106,11 @@ enum Handed {
 
 impl<'a> Answer<'a> {
     /// An answer of which nothing came yet.
-    pub(super) fn new(outlet: &'a Outlet, toolbox: &'a dyn Toolbox, shows_reasoning: bool) -> Self {
+    pub(in crate::backend) fn new(
+        outlet: &'a Outlet,
+        toolbox: &'a dyn Toolbox,
+        shows_reasoning: bool,
+    ) -> Self {
         Self {
             outlet,
             toolbox,

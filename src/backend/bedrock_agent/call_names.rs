@@ -88,13 +88,13 @@ fn fitting(text: &str) -> String {
 }
 
 /// A clean name cut to leave room for digits that stand for the whole text.
-pub(in crate::backend) fn numbered(clean: &str, text: &str) -> String {
+fn numbered(clean: &str, text: &str) -> String {
     let kept = clean.get(..KEPT).unwrap_or(clean);
     format!("{kept}_{}", digits(text))
 }
 
 /// Eight hexadecimal digits that stand for a text.
-fn digits(text: &str) -> String {
+pub(in crate::backend) fn digits(text: &str) -> String {
     Sha256::digest(text).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -37,10 +37,17 @@ pub(super) fn decision(content: &str) -> Result<ConfirmationState, Failure> {
 /// The answer to a call that wants a decision and, where it is yes, a result.
 ///
 /// # Errors
-/// `BadRequest` where the content names a decision that there is not.
+/// `BadRequest` where the content names a decision that there is not, or agrees without a result.
 pub(super) fn decision_and_result(content: String) -> Result<Decided, Failure> {
     match Said::read(&content) {
         Said::State { state: None, .. } => Err(undecided()),
+        Said::State { state: Some(ConfirmationState::Confirm), body: None } => {
+            Err(Failure::bad_field(
+                "messages",
+                "a call that asks for confirmation and a result needs the result too, as \
+                 {\"confirmationState\": \"CONFIRM\", \"body\": …}",
+            ))
+        }
         Said::State { state: Some(ConfirmationState::Confirm), body } => {
             Ok(Decided { state: ConfirmationState::Confirm, body })
         }
@@ -142,6 +149,8 @@ mod tests {
         assert_eq!(decided(r#"{"confirmationState":"DENY","body":"x"}"#), (false, None));
         let both = r#"{"confirmationState":"CONFIRM","body":{"sent":1}}"#;
         assert_eq!(decided(both), (true, Some(r#"{"sent":1}"#.to_owned())));
-        assert!(decision_and_result(r#"{"confirmationState":"LATER"}"#.to_owned()).is_err());
+        for wrong in [r#"{"confirmationState":"LATER"}"#, r#"{"confirmationState":"CONFIRM"}"#] {
+            assert!(decision_and_result(wrong.to_owned()).is_err(), "{wrong}");
+        }
     }
 }

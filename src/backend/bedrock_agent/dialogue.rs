@@ -218,7 +218,7 @@ impl<O: Operation> Dialogue<'_, O> {
     }
 
     fn failure(&self, refused: Refused, step: &Step) -> Failure {
-        let may_have_run = self.has_run || !is_safe(&refused, step);
+        let may_have_run = self.has_run || !(is_safe(&refused, step) || is_at_the_door(&refused));
         let failure = Failure { may_have_run, ..refused.failure };
         if step.results.is_some() && failure.kind == FailureKind::UpstreamRejected {
             return Failure {
@@ -230,6 +230,12 @@ impl<O: Operation> Dialogue<'_, O> {
         }
         failure
     }
+}
+
+/// Whether the service did not even let the request in: another model may be asked instead.
+fn is_at_the_door(refused: &Refused) -> bool {
+    let kind = refused.failure.kind;
+    !refused.in_stream && matches!(kind, FailureKind::UpstreamDenied | FailureKind::ModelNotFound)
 }
 
 /// Whether a call can be made again without the risk that it is run twice.

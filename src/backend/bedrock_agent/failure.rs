@@ -175,7 +175,7 @@ fn failure(exception: Exception, aws_message: &str) -> Failure {
         }
         Exception::ResourceNotFound => Failure::new(
             FailureKind::ModelNotFound,
-            "the agent or its alias does not exist upstream; check its ids and region",
+            "the agent, its alias or what it is made of does not exist upstream; check ids and region",
         )
         .at("model"),
         Exception::Validation => Failure::new(
@@ -231,7 +231,8 @@ fn denied(aws_message: &str) -> Failure {
         }
         None => {
             "AWS refused the broker's credentials; a streamed turn needs bedrock:InvokeAgent on \
-                 the agent alias, and bedrock:InvokeModelWithResponseStream on the agent's role"
+                 the agent alias (bedrock:InvokeInlineAgent for an inline agent), and \
+                 bedrock:InvokeModelWithResponseStream on the agent's role"
                 .to_owned()
         }
     };

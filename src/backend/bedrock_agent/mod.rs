@@ -26,7 +26,7 @@ use self::failure::Refused;
 use self::merge::Merge;
 use self::wishes::Wishes;
 use super::discovery::IdleTime;
-use super::{Ask, Backend, Farewell, Kind, Mistake, Outlet};
+use super::{Ask, Backend, Deps, Farewell, Kind, Mistake, Outlet};
 
 pub(super) mod answer;
 mod arguments;
@@ -45,6 +45,8 @@ mod spelled_result;
 mod tally;
 pub(super) mod tap;
 mod target;
+#[cfg(test)]
+mod tests;
 mod trace;
 pub(super) mod utf8;
 pub(super) mod wishes;
@@ -56,7 +58,7 @@ pub(super) const DIRECT_PREFIX: &str = "bedrock/agent/";
 pub(super) const DRAFT_ALIAS: &str = "TSTALIASID";
 /// Agents forget a little before they say; past this share of their idle time we count a
 /// session as forgotten.
-const MARGIN: f64 = 0.95;
+pub(super) const MARGIN: f64 = 0.95;
 
 /// What stands beside the id of a knowledge base.
 const RETRIEVAL: &str = "retrievalConfiguration";
@@ -128,7 +130,7 @@ struct Agent {
 }
 
 impl BedrockAgent {
-    fn open(model: &Model, deps: &super::Deps) -> Self {
+    fn open(model: &Model, deps: &Deps) -> Self {
         Self {
             agent: Arc::new(Agent {
                 upstream: Upstream::open(NAME, model, deps),
@@ -259,32 +261,5 @@ impl InvokeAgent<'_> {
             .set_files((!step.files.is_empty()).then(|| step.files.clone()))
             .set_conversation_history(history)
             .build()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn agent_ids_that_the_service_would_not_take_are_mistakes() {
-        let mut model = Model::new("m".parse().unwrap(), NAME);
-        assert_eq!(check(&model)[0].setting, "agent_id");
-        model.agent_id = Some("AGENT/../X".to_owned());
-        assert_eq!(check(&model)[0].setting, "agent_id");
-        model.agent_id = Some("AGENT12345".to_owned());
-        assert!(check(&model).is_empty());
-    }
-
-    #[test]
-    fn a_knowledge_base_without_its_search_is_a_mistake() {
-        let mut model = Model::new("m".parse().unwrap(), NAME);
-        model.agent_id = Some("AGENT12345".to_owned());
-        model.agents.knowledge_bases = vec![json!({ "knowledgeBaseId": "KB12345678" })];
-        let mistakes = check(&model);
-        assert_eq!(mistakes[0].setting, "knowledge_bases");
-        assert!(mistakes[0].message.contains("knowledge_bases[0].retrievalConfiguration"));
     }
 }
