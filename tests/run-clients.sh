@@ -178,6 +178,7 @@ step "errors over curl" errors
 step "NDJSON stream over curl" ndjson_stream
 step "emulator, boto3" python_suites "$clients"/emulator_*boto3.py \
     "$clients/control_plane_boto3.py" "$clients/agentcore_boto3.py"
+step "emulator, OpenAI SDK for Python" python_suites "$clients/emulator_openai.py"
 step "broker, OpenAI SDK for Python, LangChain, Vapi" python_suites "$clients"
 step "broker, OpenAI SDK for Node" node_suite openai_sdk.test.mjs
 step "broker, Vercel AI SDK" node_suite vercel_ai_sdk.test.mjs

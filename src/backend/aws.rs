@@ -13,7 +13,10 @@ use aws_sdk_bedrockagentruntime::config::{
     Credentials, ProvideCredentials, SharedCredentialsProvider, StalledStreamProtectionConfig,
 };
 
-use crate::config::Config;
+use aws_sdk_bedrockruntime::config::Token;
+use aws_smithy_runtime_api::client::auth::http::HTTP_BEARER_AUTH_SCHEME_ID;
+
+use crate::config::{Config, Secret};
 
 use super::lock;
 use super::retry::Budget;
@@ -32,6 +35,7 @@ const LOGGED: usize = 400;
 
 type AgentClient = aws_sdk_bedrockagentruntime::Client;
 type CoreClient = aws_sdk_bedrockagentcore::Client;
+type ModelClient = aws_sdk_bedrockruntime::Client;
 
 /// A region and an endpoint, where they differ from the shared ones.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -54,11 +58,28 @@ pub(super) struct CoreAccess {
     pub(super) budget: Arc<Budget>,
 }
 
+/// A region, an endpoint and a key, where they differ from the shared ones.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct ModelPlace {
+    pub(super) region: Option<String>,
+    pub(super) endpoint: Option<String>,
+    /// A Bedrock API key, in place of AWS credentials.
+    pub(super) api_key: Option<Secret>,
+}
+
+/// A client for Bedrock's models and what all turns through it may spend on retries.
+#[derive(Debug, Clone)]
+pub(super) struct ModelAccess {
+    pub(super) client: ModelClient,
+    pub(super) budget: Arc<Budget>,
+}
+
 /// AWS clients that live as long as the process.
 pub struct AwsClients {
     shared: SdkConfig,
     agents: Mutex<Vec<(Place, AgentAccess)>>,
     cores: Mutex<Vec<(Place, CoreAccess)>>,
+    models: Mutex<Vec<(ModelPlace, ModelAccess)>>,
     health: ArcSwapOption<AwsHealth>,
 }
 
@@ -117,8 +138,13 @@ impl AwsClients {
     }
 
     fn sharing(shared: SdkConfig) -> Self {
-        let (agents, cores) = (Mutex::default(), Mutex::default());
-        Self { shared, agents, cores, health: ArcSwapOption::empty() }
+        Self {
+            shared,
+            agents: Mutex::default(),
+            cores: Mutex::default(),
+            models: Mutex::default(),
+            health: ArcSwapOption::empty(),
+        }
     }
 
     /// The client for Bedrock agents in a place, made at the first asking.
@@ -165,6 +191,31 @@ impl AwsClients {
         let builder = aws_sdk_bedrockagent::config::Builder::from(&self.shared);
         let region = Region::new(region.to_owned());
         aws_sdk_bedrockagent::Client::from_conf(builder.region(region).build())
+    }
+
+    /// The client for Bedrock's models in a place, made at the first asking.
+    pub(super) fn models(&self, place: &ModelPlace) -> ModelAccess {
+        let mut models = lock(&self.models);
+        if let Some((_, access)) = models.iter().find(|(known, _)| known == place) {
+            return access.clone();
+        }
+        // Takes a key from `AWS_BEARER_TOKEN_BEDROCK` by itself.
+        let mut builder = aws_sdk_bedrockruntime::config::Builder::from(&self.shared);
+        if let Some(region) = &place.region {
+            builder = builder.region(Region::new(region.clone()));
+        }
+        if let Some(endpoint) = &place.endpoint {
+            builder = builder.endpoint_url(endpoint);
+        }
+        if let Some(key) = &place.api_key {
+            builder = builder
+                .bearer_token(Token::new(key.expose(), None))
+                .auth_scheme_preference([HTTP_BEARER_AUTH_SCHEME_ID]);
+        }
+        let access =
+            ModelAccess { client: ModelClient::from_conf(builder.build()), budget: Arc::default() };
+        models.push((place.clone(), access.clone()));
+        access
     }
 
     /// The region in force where a model names none.

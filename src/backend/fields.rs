@@ -111,17 +111,19 @@ fn asks(member: &str, request: &TurnRequest) -> bool {
         "reasoning_effort" => generation.effort.is_some(),
         "service_tier" => generation.service_tier.is_some(),
         "metadata" => !request.metadata.is_empty(),
-        _ => generation.extra.get(member).is_some_and(is_a_wish),
+        _ => generation.extra.get(member).is_some_and(|value| is_a_wish(member, value)),
     }
 }
 
 /// Whether a member's value is more than the way things are anyhow.
-fn is_a_wish(value: &Value) -> bool {
+fn is_a_wish(member: &str, value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
         Value::Number(number) => number.as_f64() != Some(0.0),
         Value::Array(entries) => !entries.is_empty(),
-        Value::Bool(true) | Value::String(_) | Value::Object(_) => true,
+        // To be there is all that this one needs.
+        Value::Object(members) => !members.is_empty() || member == "web_search_options",
+        Value::Bool(true) | Value::String(_) => true,
     }
 }
 

@@ -25,6 +25,8 @@ pub mod http;
 
 mod agentcore;
 mod aws;
+mod aws_refusal;
+mod bedrock;
 mod bedrock_agent;
 mod bedrock_inline_agent;
 pub mod breaker;
@@ -43,9 +45,16 @@ pub use discovery::{Discovery, FoundAgent};
 pub use openai::OpenAiServers;
 pub use routes::{Route, Routes};
 
-/// Every kind of backend.
-pub const KINDS: &[Kind] =
-    &[bedrock_agent::KIND, bedrock_inline_agent::KIND, agentcore::KIND, openai::KIND, pool::KIND];
+/// Every kind of backend. Of two whose prefixes fit a direct name, the first is meant: `bedrock/`
+/// is any model's, and stands last.
+pub const KINDS: &[Kind] = &[
+    bedrock_agent::KIND,
+    bedrock_inline_agent::KIND,
+    agentcore::KIND,
+    openai::KIND,
+    pool::KIND,
+    bedrock::KIND,
+];
 
 /// A kind of backend: what it is called and how one is made from a model's settings.
 #[derive(Debug, Clone, Copy)]

@@ -10,7 +10,7 @@ use crate::turn::{Failure, FailureKind, ModelName};
 
 use super::breaker::{Breaker, Habits};
 use super::fields::Fields;
-use super::{Backend, Deps, FoundAgent, KINDS, Kind, Mistake, short};
+use super::{Backend, Deps, FoundAgent, KINDS, Kind, Mistake, bedrock, short};
 
 /// A model and who answers for it.
 #[derive(Debug)]
@@ -167,22 +167,22 @@ impl Routes {
         })
     }
 
+    /// Whether a direct name may be asked: all may, or this one was discovered.
+    fn allows(&self, name: &ModelName) -> bool {
+        self.allow_direct || self.deps.discovery.agent(name).is_some()
+    }
+
     fn direct(&self, name: &ModelName) -> Result<Option<Route>, Failure> {
-        for kind in KINDS {
-            let Some(prefix) = kind.direct_prefix else { continue };
-            let Some(rest) = name.as_str().strip_prefix(prefix) else { continue };
-            if !self.allow_direct && self.deps.discovery.agent(name).is_none() {
-                return Ok(None);
-            }
-            let mut model = Model::new(name.clone(), kind.name);
-            let named = (kind.direct)(&mut model, rest);
-            let mistake = named.err().or_else(|| (kind.check)(&model).into_iter().next());
-            if let Some(mistake) = mistake {
-                return Err(Failure::new(FailureKind::ModelNotFound, mistake.message).at("model"));
-            }
-            return Ok(Some(route(model, kind, true, &self.deps)));
+        let Some((kind, rest)) = direct_form(name).filter(|_| self.allows(name)) else {
+            return Ok(None);
+        };
+        let mut model = Model::new(name.clone(), kind.name);
+        let named = (kind.direct)(&mut model, rest);
+        let mistake = named.err().or_else(|| (kind.check)(&model).into_iter().next());
+        if let Some(mistake) = mistake {
+            return Err(Failure::new(FailureKind::ModelNotFound, mistake.message).at("model"));
         }
-        Ok(None)
+        Ok(Some(route(model, kind, true, &self.deps)))
     }
 
     fn fallback(&self, asked: Option<&ModelName>) -> Result<Arc<Route>, Failure> {
@@ -216,8 +216,19 @@ impl Routes {
 
 /// Whether a name has a direct form: whether it leads anywhere, its kind says.
 pub(super) fn is_direct(name: &ModelName) -> bool {
-    let prefixes = KINDS.iter().filter_map(|kind| kind.direct_prefix);
-    prefixes.into_iter().any(|prefix| name.as_str().starts_with(prefix))
+    direct_form(name).is_some()
+}
+
+/// The kind that a direct name means, and what of the name tells the model: what follows the
+/// kind's prefix, or all of it where it is an id of Bedrock's own.
+fn direct_form(name: &ModelName) -> Option<(&'static Kind, &str)> {
+    let name = name.as_str();
+    let by_prefix =
+        KINDS.iter().find_map(|kind| Some((kind, name.strip_prefix(kind.direct_prefix?)?)));
+    by_prefix.or_else(|| {
+        let bedrock = || KINDS.iter().find(|kind| kind.name == bedrock::KIND.name);
+        bedrock::is_model_id(name).then(bedrock).flatten().map(|kind| (kind, name))
+    })
 }
 
 fn route(model: Model, kind: &'static Kind, is_direct: bool, deps: &Deps) -> Route {

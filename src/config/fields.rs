@@ -5,6 +5,8 @@
 //! read and what is shown cannot differ. Each list takes its struct apart to the last field: a
 //! field that is added there does not compile until it is named here.
 
+use std::time::Duration;
+
 use super::kind::{Count, Flag, Id, Kind, List, Maybe, Named, Positive, Seconds, TextTable};
 use super::structured::{Members, Structured};
 use super::text::{Address, Clear, KeyHash, Level, Text};
@@ -333,14 +335,29 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
     agent_settings(fields, agents);
     fields.field("fallbacks", &List(Id::<ModelName>::new()), fallbacks);
     fields.field("upstreams", &Members, upstreams);
-    fields.field("hedge_seconds", &Maybe(Seconds::SOME), hedge_after);
-    fields.field("hedge_agents", &Flag, hedge_agents);
+    hedge(fields, hedge_after, hedge_agents);
+    upstream_settings(fields, inline, core, text, guardrail);
+}
+
+/// What a model has for its kind of upstream alone.
+fn upstream_settings(
+    fields: &mut impl Fields,
+    inline: &mut InlineAgent,
+    core: &mut AgentCore,
+    text: &mut TextModel,
+    guardrail: &mut Guardrail,
+) {
     inline_agent(fields, inline);
     agent_core(fields, core);
     text_model(fields, text);
     let Guardrail { id, version } = guardrail;
     fields.field("guardrail_id", &Maybe(Text::SOME), id);
     fields.field("guardrail_version", &Maybe(Text::SOME), version);
+}
+
+fn hedge(fields: &mut impl Fields, after: &mut Option<Duration>, agents: &mut bool) {
+    fields.field("hedge_seconds", &Maybe(Seconds::SOME), after);
+    fields.field("hedge_agents", &Flag, agents);
 }
 
 fn agent_settings(fields: &mut impl Fields, agents: &mut AgentSettings) {

@@ -25,6 +25,10 @@
 //! from the moment that it is accepted, even if the client then hangs up. While results of
 //! actions are waited for, a message is a `ValidationException`.
 //!
+//! Bedrock's models are there too (`Converse`, `InvokeModel`, embeddings, the catalogue), and an
+//! OpenAI upstream below `/v1`: one demo model behind them all, that remembers nothing and reads
+//! its transcript; see `models` and `openai`.
+//!
 //! # The way of a call
 //! `routes` finds the operation; `invoke_agent` reads the request (`request`, `session_state`,
 //! `inline_agent`) and takes the seat of its session; `converse` decides what the agent does, from

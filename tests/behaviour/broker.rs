@@ -34,6 +34,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) model: &'a str,
     /// Further tables: `[[models]]`, `[[keys]]`.
     pub(crate) tables: &'a str,
+    /// Further variables of the environment.
+    pub(crate) variables: &'a [(&'a str, &'a str)],
     /// How long the emulated agent remembers a session; as long as real ones do unless told.
     pub(crate) agent_remembers: Option<Duration>,
     /// How the emulated control plane is set up before the broker starts.
@@ -91,8 +93,9 @@ impl Broker {
         fs::write(&config, setup.file(emulator.address)).unwrap();
         let log = File::create(folder.join("log")).unwrap();
         let serve = ["serve", "--config", "outcrop.toml"];
-        let mut process =
-            outcrop(&folder, &serve).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut command = outcrop(&folder, &serve);
+        command.envs(setup.variables.iter().copied());
+        let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         // The emulator runs on this thread, and the broker may ask it before it listens.
         let said = tokio::task::spawn_blocking(move || {

@@ -26,6 +26,7 @@ mod inline_agents;
 mod keep_alive;
 mod leaving;
 mod logs;
+mod models;
 mod moving;
 mod names;
 mod openai;

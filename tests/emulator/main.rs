@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod answers;
+mod bedrock;
 mod conversation;
 mod converse;
+mod converse_refusals;
 mod faults;
 mod handing_over;
 mod harness;

@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::converse::{HAIKU, runtime};
+use crate::bedrock::{HAIKU, runtime};
 use crate::harness::{PATIENCE, Running, SIGNED, start};
 
 const TITAN: &str = "amazon.titan-text-express-v1";

@@ -15,6 +15,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::event_stream::RawMessage;
 
 use crate::backend::aws::aws_error;
+use crate::backend::aws_refusal::{is_connect, is_credentials, missing_action, no_credentials};
 use crate::turn::{Failure, FailureKind};
 
 /// A failed attempt.
@@ -233,14 +234,6 @@ fn unreachable() -> Failure {
         .after(Duration::from_secs(2))
 }
 
-fn no_credentials() -> Failure {
-    Failure::new(
-        FailureKind::UpstreamUnavailable,
-        "Bedrock client not initialized: the broker has no valid AWS credentials",
-    )
-    .after(Duration::from_secs(15))
-}
-
 /// The answer broke off, or is none.
 pub(super) fn broken() -> Failure {
     Failure::new(FailureKind::UpstreamProtocol, "the agent's answer broke off before its end")
@@ -272,7 +265,7 @@ pub(super) fn malformed() -> Failure {
 
 /// Names the missing grant where AWS does, else those that a turn needs.
 fn denied(aws_message: &str) -> Failure {
-    let message = match missing_action(aws_message) {
+    let message = match missing_action(aws_message, "bedrock-agentcore:") {
         Some(action) => format!("the broker's AWS credentials lack the grant {action}"),
         None => "AWS refused the broker's credentials; they need \
                  bedrock-agentcore:InvokeAgentRuntime or bedrock-agentcore:InvokeHarness, and \
@@ -280,27 +273,6 @@ fn denied(aws_message: &str) -> Failure {
             .to_owned(),
     };
     Failure::new(FailureKind::UpstreamDenied, message)
-}
-
-/// The first `bedrock-agentcore:Action` in a message, which is no secret; ARNs around it are.
-fn missing_action(aws_message: &str) -> Option<&str> {
-    const SERVICE: &str = "bedrock-agentcore:";
-    aws_message.match_indices(SERVICE).find_map(|(start, _)| {
-        let name = &aws_message[start + SERVICE.len()..];
-        let length = name.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let is_action = name.starts_with(|first: char| first.is_ascii_uppercase());
-        is_action.then(|| &aws_message[start..start + SERVICE.len() + length])
-    })
-}
-
-/// The SDK tells neither apart by type; the text of its own errors does.
-fn is_credentials(detail: &str) -> bool {
-    detail.contains("credential") || detail.contains("Credential") || detail.contains("identity")
-}
-
-/// hyper-util names the step that failed: `(Connect)` is before any request was written.
-fn is_connect(detail: &str) -> bool {
-    detail.contains("client error (Connect)") || detail.contains("dns error")
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::event_stream::RawMessage;
 
 use crate::backend::aws::aws_error;
+use crate::backend::aws_refusal::{is_connect, is_credentials, missing_action, no_credentials};
 use crate::turn::{Failure, FailureKind};
 
 /// A failed attempt.
@@ -213,17 +214,9 @@ fn protocol() -> Failure {
     Failure::new(FailureKind::UpstreamProtocol, "the agent's stream broke before its end")
 }
 
-fn no_credentials() -> Failure {
-    Failure::new(
-        FailureKind::UpstreamUnavailable,
-        "Bedrock client not initialized: the broker has no valid AWS credentials",
-    )
-    .after(Duration::from_secs(15))
-}
-
 /// Names the missing grant where AWS does, else those that a streamed turn needs.
 fn denied(aws_message: &str) -> Failure {
-    let message = match missing_action(aws_message) {
+    let message = match missing_action(aws_message, "bedrock:") {
         Some(action) => {
             format!(
                 "the broker's AWS credentials, or the agent's own role, lack the grant {action}"
@@ -237,29 +230,6 @@ fn denied(aws_message: &str) -> Failure {
         }
     };
     Failure::new(FailureKind::UpstreamDenied, message)
-}
-
-/// The first `bedrock:Action` in a message, which is no secret; ARNs around it are.
-fn missing_action(aws_message: &str) -> Option<&str> {
-    let start = aws_message.find("bedrock:")?;
-    let action = &aws_message[start..];
-    let length = "bedrock:".len()
-        + action["bedrock:".len()..].bytes().take_while(u8::is_ascii_alphanumeric).count();
-    let action = &action[..length];
-    action["bedrock:".len()..]
-        .starts_with(|first: char| first.is_ascii_uppercase())
-        .then_some(action)
-}
-
-/// The SDK tells neither apart by type; the text of its own errors does.
-fn is_credentials(detail: &str) -> bool {
-    detail.contains("credential") || detail.contains("Credential") || detail.contains("identity")
-}
-
-/// hyper-util names the step that failed: `(Connect)` is before any request was written. The
-/// words of the system ("Connection reset by peer") also come after one was.
-fn is_connect(detail: &str) -> bool {
-    detail.contains("client error (Connect)") || detail.contains("dns error")
 }
 
 #[cfg(test)]

@@ -419,3 +419,21 @@ fn the_example_loads() {
     let config = loaded(EXAMPLE).config;
     assert_eq!((config.models.len(), config.keys.len()), (2, 1));
 }
+
+#[test]
+fn the_key_of_an_upstream_may_be_a_reference_and_is_never_shown() {
+    let file = |key: &str| {
+        format!("[[models]]\nname = \"a\"\nbackend = \"openai\"\napi_key = \"{key}\"\n")
+    };
+    let environment = Environment::from([("UPSTREAM", "sk-of-the-upstream")]);
+    let loaded = loaded_with(&file("${UPSTREAM}"), environment);
+    let key = loaded.config.models[0].text.api_key.as_ref().unwrap();
+    assert_eq!(key.expose(), "sk-of-the-upstream");
+    assert!(!loaded.show(Hashes::Whole).contains("sk-of"));
+    for (wrong, why) in [("${MISSING}", "not set"), ("two words", "visible ASCII")] {
+        let file = SourceFile { path: "outcrop.toml".into(), text: file(wrong) };
+        let sources = Sources { file: Some(file), ..Sources::default() };
+        let report = load(&sources).unwrap_err().to_string();
+        assert!(report.contains("4: models[a].api_key") && report.contains(why), "{report}");
+    }
+}

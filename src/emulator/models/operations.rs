@@ -276,4 +276,40 @@ mod tests {
             assert_eq!(asked(path), None, "{path}");
         }
     }
+
+    /// Reads a body as each operation would and has the model answer what makes sense.
+    fn play(body: &[u8]) -> bool {
+        let card = catalogue::find("us.anthropic.claude-sonnet-4-5-20250929-v1:0").unwrap();
+        let prompts = [parsed::<Prompt>(body), native::prompt(card, &HeaderMap::new(), body)];
+        let mut answered = false;
+        for prompt in prompts.into_iter().flatten() {
+            let Ok(thinking) = rules::check(card, &prompt) else { continue };
+            let measured = tokens::measure(card, &prompt);
+            let charged = tokens::Cache::default().charge(card, &measured);
+            let ask = Ask { card, prompt: &prompt, thinking, wants_object: false };
+            let answer = demo_model::answer(&ask, &measured, charged);
+            converse::body(&prompt, &answer);
+            native::body(card, &prompt, &answer);
+            let events = converse::events(&prompt, answer.clone()).count();
+            answered = events > 2 && native::events(card, answer).count() > 2;
+        }
+        answered
+    }
+
+    #[test]
+    fn whatever_is_sent_is_answered_or_refused() {
+        let converse = r#"{"messages":[{"role":"user","content":[{"text":"say: \u00e9 \u65e5; call: t a=1; stop: max_tokens"}]},{"role":"assistant","content":[{"toolUse":{"toolUseId":"a","name":"t","input":{"b":[1]}}}]},{"role":"user","content":[{"toolResult":{"toolUseId":"a","content":[{"text":"x"}]}},{"cachePoint":{"type":"default"}}]}],"inferenceConfig":{"maxTokens":5,"stopSequences":["x"]},"toolConfig":{"tools":[{"toolSpec":{"name":"t","inputSchema":{"json":{"type":"object"}}}}]}}"#;
+        let claude = r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":5,"system":[{"type":"text","text":"json object","cache_control":{"type":"ephemeral"}}],"messages":[{"role":"user","content":[{"type":"image","source":{"type":"base64","media_type":"image/gif","data":"R0lGODlh"}},{"type":"text","text":"What is my name?"}]}]}"#;
+        for body in [converse, claude] {
+            assert!(play(body.as_bytes()), "{body}");
+            for place in 0..body.len() {
+                play(&body.as_bytes()[..place]);
+                for byte in [b'"', b'0', b' ', b'}', 0xff] {
+                    let mut changed = body.as_bytes().to_vec();
+                    changed[place] = byte;
+                    play(&changed);
+                }
+            }
+        }
+    }
 }

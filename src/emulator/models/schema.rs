@@ -7,6 +7,8 @@ use serde_json::{Map, Value, json};
 
 /// How deep a value goes, at most; what is optional is left out below.
 const MAX_DEPTH: usize = 12;
+/// Values within a value, at most: a schema that refers to itself could go on for ever.
+const MAX_VALUES: usize = 10_000;
 /// Members that a list gets when its schema does not say.
 const USUAL_LENGTH: usize = 2;
 /// Members that a list gets, at most.
@@ -121,16 +123,22 @@ fn number(word: &str) -> Option<f64> {
 
 /// A value that fits a schema.
 pub(in crate::emulator) fn fitting(schema: &Value, seed: &mut Seed) -> Value {
-    Generator { root: schema, seed }.value(schema, 0)
+    Generator { root: schema, seed, left: MAX_VALUES }.value(schema, 0)
 }
 
 struct Generator<'a> {
     root: &'a Value,
     seed: &'a mut Seed,
+    /// Values that may still be made.
+    left: usize,
 }
 
 impl Generator<'_> {
     fn value(&mut self, schema: &Value, depth: usize) -> Value {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
+            return Value::Null;
+        }
         let Some(members) = schema.as_object() else { return json!(self.seed.word()) };
         if let Some(fixed) = members.get("const") {
             return fixed.clone();
@@ -255,7 +263,11 @@ impl Generator<'_> {
         match bound("multipleOf", 0) {
             Some(step) if step > 1 => {
                 let below = found.div_euclid(step).saturating_mul(step);
-                if least.is_some_and(|least| below < least) { below + step } else { below }
+                if least.is_some_and(|least| below < least) {
+                    below.saturating_add(step)
+                } else {
+                    below
+                }
             }
             _ => found,
         }
@@ -350,6 +362,19 @@ mod tests {
         let made = made(&schema);
         assert!(made["first"]["name"].is_string());
         assert!(made.to_string().contains("\"next\":null"));
+    }
+
+    #[test]
+    fn a_schema_that_grows_without_end_is_given_up() {
+        let node = json!({"$ref": "#/$defs/node"});
+        let list = json!({"type": "array", "minItems": 100, "items": node});
+        let schema = json!({"$ref": "#/$defs/node", "$defs": {"node": {
+            "type": "object", "properties": {"a": list, "b": list}, "required": ["a", "b"],
+        }}});
+        let length = made(&schema).to_string().len();
+        assert!((10_000..1_000_000).contains(&length), "{length}");
+        let huge = json!({"type": "integer", "multipleOf": 9e18, "minimum": 9e18});
+        assert!(made(&huge).is_i64());
     }
 
     #[test]

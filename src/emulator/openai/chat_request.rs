@@ -385,3 +385,40 @@ fn result(message: &Sent, place: usize) -> Result<Block, Wrong> {
         status: None,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_sent_is_read_or_refused() {
+        let body = r#"{"model":"m","stream":true,"stop":"x","messages":[{"role":"system","content":"é"},{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"data:image/gif;base64,R0lGODlh"}}]},{"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function","function":{"name":"t","arguments":"{"}}]},{"role":"tool","tool_call_id":"1","content":"x"}],"tools":[{"type":"function","function":{"name":"t"}}],"tool_choice":"required"}"#;
+        let asked = read(body.as_bytes()).unwrap();
+        assert!(asked.streams && asked.prompt.messages.len() == 3);
+        for place in 0..body.len() {
+            assert!(read(&body.as_bytes()[..place]).is_err());
+            for byte in [b'"', b'0', b' ', b'}', 0xff] {
+                let mut changed = body.as_bytes().to_vec();
+                changed[place] = byte;
+                // Read or refused, either will do.
+                let _ = read(&changed);
+            }
+        }
+    }
+
+    #[test]
+    fn messages_of_one_side_are_joined() {
+        let body = json!({"model": "m", "messages": [
+            {"role": "user", "content": "one"}, {"role": "user", "content": "two"},
+            {"role": "assistant", "content": "three", "tool_calls": [
+                {"id": "1", "type": "function", "function": {"name": "t", "arguments": ""}},
+            ]},
+            {"role": "tool", "tool_call_id": "1", "content": "four"},
+            {"role": "user", "content": "five"},
+        ]});
+        let asked = read(body.to_string().as_bytes()).unwrap();
+        let texts: Vec<String> = asked.prompt.messages.iter().map(Message::text).collect();
+        assert_eq!(texts, ["one\ntwo", "three", "five"]);
+        assert_eq!(asked.prompt.messages[2].results().count(), 1);
+    }
+}

@@ -3,7 +3,7 @@
 //! `POST /v1/chat/completions`, `POST /v1/embeddings` and `GET /v1/models`. Names that begin with
 //! `missing` are unknown. Any key does, or none, but for the key `denied`; below `/key/KEY/v1/…`
 //! only KEY does, so that a client's key can be seen to arrive. The settings and the faults of
-//! [models](super::models) hold here too, with request metadata in `metadata`, and errors in
+//! [`models`] hold here too, with request metadata in `metadata`, and errors in
 //! OpenAI's own words; `exception:NAME:N` is an error object in the stream, whose code is NAME.
 
 use bytes::Bytes;
@@ -62,8 +62,8 @@ pub(super) async fn answer(
     };
     let held = check_key(request.headers(), key.as_deref());
     Ok(match resource {
-        Resource::Models => listed(held, || Ok(models())),
-        Resource::Model(name) => listed(held, || model(&name)),
+        Resource::Models => listed(held, || Ok(all_models())),
+        Resource::Model(name) => listed(held, || one_model(&name)),
         Resource::Chat | Resource::Embeddings => perform(emulated, &resource, held, request).await,
     })
 }
@@ -113,12 +113,12 @@ fn listed(held: Result<(), Wrong>, body: impl FnOnce() -> Result<Value, Wrong>) 
     }
 }
 
-fn models() -> Value {
+fn all_models() -> Value {
     let data: Vec<Value> = LISTED.iter().map(|name| entry(name)).collect();
     json!({"object": "list", "data": data})
 }
 
-fn model(name: &str) -> Result<Value, Wrong> {
+fn one_model(name: &str) -> Result<Value, Wrong> {
     check_model(name).map(|()| entry(name))
 }
 

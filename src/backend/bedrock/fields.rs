@@ -1,0 +1,46 @@
+//! What becomes of a request's members: what Converse has no word for is left out, or refused
+//! where the answer would not mean the same.
+
+use crate::backend::fields::{ANY_OTHER, Fields, Treatment};
+
+use Treatment::{Ignored, Mapped, Refused};
+
+const NO_BIAS: &str = "models on Bedrock have no logit_bias; leave it out";
+const NO_LOGPROBS: &str = "models on Bedrock have no logprobs; leave it out";
+const NO_TOP_LOGPROBS: &str = "models on Bedrock have no top_logprobs; leave it out";
+const NO_SEARCH: &str = "models on Bedrock have no web_search_options; leave it out";
+
+pub(super) const FIELDS: Fields = &[
+    ("messages", Mapped),
+    ("tools", Mapped),
+    ("tool_choice", Mapped),
+    ("parallel_tool_calls", Mapped),
+    ("max_completion_tokens", Mapped),
+    ("max_tokens", Mapped),
+    ("temperature", Mapped),
+    ("top_p", Mapped),
+    ("top_k", Mapped),
+    ("stop", Mapped),
+    ("seed", Ignored),
+    ("frequency_penalty", Ignored),
+    ("presence_penalty", Ignored),
+    ("response_format", Mapped),
+    ("reasoning_effort", Mapped),
+    ("thinking", Mapped),
+    ("verbosity", Ignored),
+    ("service_tier", Mapped),
+    ("logit_bias", Refused(NO_BIAS)),
+    ("logprobs", Refused(NO_LOGPROBS)),
+    ("top_logprobs", Refused(NO_TOP_LOGPROBS)),
+    ("prediction", Ignored),
+    ("web_search_options", Refused(NO_SEARCH)),
+    ("moderation", Ignored),
+    ("prompt_cache_key", Ignored),
+    ("prompt_cache_options", Ignored),
+    ("prompt_cache_retention", Ignored),
+    ("store", Ignored),
+    ("metadata", Mapped),
+    ("user", Ignored),
+    ("safety_identifier", Ignored),
+    (ANY_OTHER, Ignored),
+];
