@@ -9,6 +9,7 @@ use crate::metrics::{self, TurnMetrics};
 use crate::turn::{Failure, FailureKind, ModelName};
 
 use super::breaker::{Breaker, Habits};
+use super::fields::Fields;
 use super::{Backend, Deps, FoundAgent, KINDS, Kind, Mistake, bedrock, short};
 
 /// A model and who answers for it.
@@ -20,6 +21,8 @@ pub struct Route {
     pub is_direct: bool,
     /// The backend's kind.
     pub kind: &'static str,
+    /// What becomes of the members of a request.
+    pub fields: Fields,
     /// Who answers.
     pub backend: Arc<dyn Backend>,
     /// Where its turns are measured.
@@ -235,6 +238,7 @@ fn route(model: Model, kind: &'static Kind, is_direct: bool, deps: &Deps) -> Rou
     Route {
         is_direct,
         kind: kind.name,
+        fields: kind.fields,
         backend: (kind.open)(&model, deps),
         metrics: deps.metrics.turn(label, kind.name),
         first_event_timeout: model.first_event_timeout.unwrap_or(turn.first_event_timeout),

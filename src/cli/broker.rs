@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::backend::{self, AwsClients, Deps, Discovery, Routes};
+use crate::backend::{self, AwsClients, Deps, Discovery, OpenAiServers, Routes};
 use crate::config::{Config, Report};
 use crate::edge::{self, Edge};
 use crate::gate::Gate;
@@ -54,6 +54,7 @@ impl Broker {
         let discovery = Arc::new(Discovery::default());
         let deps = Deps {
             aws: Arc::clone(&aws),
+            openai: Arc::new(OpenAiServers::new(config.turn.connect_timeout)),
             discovery: Arc::clone(&discovery),
             metrics: Arc::clone(&metrics),
             config: Arc::clone(&config),

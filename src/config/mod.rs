@@ -52,6 +52,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[aws]`: how AWS is reached, where the AWS environment does not say.
     pub aws: Aws,
+    /// `[openai]`: what `openai` models are asked of that say nothing else.
+    pub openai: OpenAi,
     /// `[log]`: what is written down.
     pub log: Log,
     /// `[routing]`: which model stands in for which name.
@@ -246,6 +248,26 @@ pub struct Aws {
     pub region: Option<String>,
     /// `endpoint_url`: for every AWS service, as `AWS_ENDPOINT_URL` would be.
     pub endpoint_url: Option<String>,
+}
+
+/// `[openai]`
+///
+/// For `openai/NAME`, and for models that have no `base_url` of their own: those that have one
+/// never get this key.
+#[derive(Debug, Clone)]
+pub struct OpenAi {
+    /// `base_url`: what `/chat/completions` is put behind. Default: OpenAI's own.
+    /// `OPENAI_BASE_URL`.
+    pub base_url: String,
+    /// `api_key`: in the clear or as a `${ENV}` or `file:` reference. Default: none.
+    /// `OPENAI_API_KEY`.
+    pub api_key: Option<Secret>,
+}
+
+impl Default for OpenAi {
+    fn default() -> Self {
+        Self { base_url: "https://api.openai.com/v1".to_owned(), api_key: None }
+    }
 }
 
 /// `[log]`

@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, Span};
 
 use crate::backend::breaker::Trial;
-use crate::backend::{Ask, Outlet, Route};
+use crate::backend::{Ask, Outlet, Route, fields};
 use crate::metrics::Presence;
 use crate::store::UpstreamBinding;
 use crate::turn::{Failure, FinishReason, ModelName, Pending, UpstreamSessionId};
@@ -194,6 +194,9 @@ fn carry_out(
     let has_input = !ask.input.is_empty() || ask.pending.is_some();
     if !has_input && !call.request.end_session {
         return futures_util::future::ready(Err(nothing_new())).boxed();
+    }
+    if let Err(failure) = fields::check(route.fields, &call.request) {
+        return futures_util::future::ready(Err(failure)).boxed();
     }
     let backend = Arc::clone(&route.backend);
     // Called by the pump, so that a panic in the call itself ends the turn alone.

@@ -15,11 +15,13 @@ mod body;
 mod bounded;
 pub mod caller;
 mod extension;
+mod json_schema;
 mod json_text;
 pub mod ndjson;
 pub mod openai_chat;
 pub mod openai_embeddings;
 pub mod openai_error;
+mod sieve;
 #[cfg(test)]
 mod tests;
 mod whole;

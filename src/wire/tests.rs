@@ -19,7 +19,8 @@ const SCALARS: &str = r#"null true 0 -1 1.5 256.0 1e400 18446744073709551616 "" 
 const NAMES: &str = "messages role content type text tool_calls function name id arguments
     metadata call customer number session_id conversation n stream outcrop input_text agent_id
     session_attributes refusal stream_options include_usage response_format tool_call_id x tools
-    parameters tool_choice is_error status return_control_results invocation_id functionResult
+    parameters tool_choice stop top_logprobs logprobs logit_bias json_schema schema temperature
+    allowed_tools mode max_tokens is_error status return_control_results invocation_id functionResult
     latency guardrail_interval knowledge_base_configurations prompt_creation_configurations";
 
 /// A small generator (xorshift64*), the same numbers in every run.

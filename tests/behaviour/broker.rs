@@ -252,6 +252,7 @@ impl Setup<'_> {
         let Self { settings, model, tables, .. } = self;
         format!(
             "server.listen = \"127.0.0.1:0\"\naws.endpoint_url = \"http://{emulator}\"\n\
+             openai.base_url = \"http://{emulator}/v1\"\n\
              turn.retry_delay_seconds = 0.01\n{settings}\n\n\
              [[models]]\nname = \"agent\"\nbackend = \"bedrock-agent\"\n\
              agent_id = \"AGENT12345\"\n{model}\n\n{tables}\n"

@@ -47,7 +47,6 @@ mod tools;
 mod transcript;
 
 pub(in crate::backend) use families::is_model_id;
-pub use fields::{FIELDS, Treatment};
 
 use answer::Answer;
 use attempts::Attempts;
@@ -65,6 +64,7 @@ pub(super) const KIND: Kind = Kind {
     name: NAME,
     direct_prefix: Some("bedrock/"),
     direct: direct_settings,
+    fields: fields::FIELDS,
     check,
     open: |model, deps| Arc::new(Bedrock::open(model, deps)),
 };
