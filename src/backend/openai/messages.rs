@@ -80,12 +80,11 @@ impl Serialize for SentPart<'_> {
     }
 }
 
-/// Everything that is said to the model: the request's instructions, what was said before, and
+/// Everything that is said to the model: the client's instructions, what was said before, and
 /// what is new. `with_thoughts` sends back what the model thought within the turn of its calls.
 pub(super) fn of(ask: &Ask, with_thoughts: bool) -> Vec<Sent<'_>> {
-    let instructions = ask.request.messages.iter();
-    let instructions = instructions.filter(|message| message.role == Role::System);
-    let mut sent: Vec<_> = instructions.filter(|message| !message.is_empty()).map(plain).collect();
+    let instructions = ask.system.iter().filter(|message| !message.is_empty());
+    let mut sent: Vec<_> = instructions.map(plain).collect();
     let history = ask.history.iter().map(AsRef::as_ref);
     let said: Vec<&Message> =
         history.chain(&ask.input).filter(|message| message.role != Role::System).collect();

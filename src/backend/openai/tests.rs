@@ -24,12 +24,15 @@ fn model() -> Model {
 }
 
 fn ask(history: Vec<Message>, input: Vec<Message>, request: TurnRequest) -> Ask {
+    let messages = request.messages.iter();
+    let system = messages.filter(|message| message.role == Role::System).cloned().collect();
     Ask {
         key: SessionKey { tenant: "acme".parse().unwrap(), id: "s1".parse().unwrap() },
         upstream: UpstreamSessionId::generate(),
         history: history.into_iter().map(Arc::new).collect(),
         input,
         pending: None,
+        system,
         request: Arc::new(request),
     }
 }
