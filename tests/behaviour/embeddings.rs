@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::broker::{Broker, Setup};
 use super::client::Reply;
+use super::upstream::{Canned, Upstream};
 
 const TITAN: &str = "amazon.titan-embed-text-v2:0";
 const COHERE: &str = "cohere.embed-english-v3";
@@ -61,7 +62,7 @@ fn vectors(body: &Value) -> Vec<Vec<f32>> {
 }
 
 /// What of an error tells programs.
-async fn told(mut reply: Reply) -> (u16, String, String) {
+async fn told_of(mut reply: Reply) -> (u16, String, String) {
     let body = reply.json().await;
     let text = |member: &str| body["error"][member].as_str().unwrap_or_default().to_owned();
     (reply.status, text("code"), text("param"))
@@ -157,12 +158,12 @@ async fn what_cannot_be_done_is_refused_by_name_before_anybody_is_asked() {
         ("agent", text(), json!({}), ("unsupported_parameter", "model")),
         ("amazon.nova-lite-v1:0", text(), json!({}), ("unsupported_parameter", "model")),
     ] {
-        let told = told(asked(&broker, model, input, more.clone()).await).await;
+        let told = told_of(asked(&broker, model, input, more.clone()).await).await;
         let (code, param) = expected;
         assert_eq!(told, (400, code.to_owned(), param.to_owned()), "{model} {more}");
     }
     assert_eq!(calls(&broker).await.len(), 0);
-    let missing = told(asked(&broker, "nobody", text(), json!({})).await).await;
+    let missing = told_of(asked(&broker, "nobody", text(), json!({})).await).await;
     assert_eq!((missing.0, &*missing.2), (404, "model"));
 }
 
@@ -170,7 +171,7 @@ async fn what_cannot_be_done_is_refused_by_name_before_anybody_is_asked() {
 async fn a_text_that_is_too_long_is_named_by_its_place() {
     let broker = broker().await;
     let long = "loan ".repeat(9_000);
-    let told = told(asked(&broker, TITAN, json!(["short", long]), json!({})).await).await;
+    let told = told_of(asked(&broker, TITAN, json!(["short", long]), json!({})).await).await;
     assert_eq!(told, (400, "context_length_exceeded".to_owned(), "input[1]".to_owned()));
 }
 
@@ -235,4 +236,64 @@ async fn the_tokens_are_taken_from_the_keys_allowance() {
     assert_eq!(second.status, 429);
     assert!(!second.header("retry-after").is_empty());
     assert_eq!(broker.post("/v1/embeddings", &body).send().await.status, 401);
+}
+
+#[tokio::test]
+async fn an_openai_upstream_makes_vectors_of_texts_and_of_tokens() {
+    let broker = broker().await;
+    let model = "openai/text-embedding-3-small";
+    for encoding in ["float", "base64"] {
+        let more = json!({ "encoding_format": encoding, "dimensions": 64, "colour": "blue" });
+        let body = made(&broker, model, json!(["one", "two"]), more).await;
+        let vectors = vectors(&body);
+        assert!(vectors.len() == 2 && vectors.iter().all(|vector| vector.len() == 64));
+        assert!(body["usage"]["prompt_tokens"].as_u64() >= Some(2), "{body}");
+    }
+    made(&broker, model, json!([[1, 2], [3]]), json!({ "user": "ann" })).await;
+    let calls = calls(&broker).await;
+    let told = json!({
+        "model": "text-embedding-3-small", "input": ["one", "two"], "encoding_format": "base64",
+        "dimensions": 64, "colour": "blue",
+    });
+    assert_eq!((&calls[0]["request"], &calls[1]["request"]), (&told, &told));
+    assert_eq!(calls[2]["request"]["input"], json!([[1, 2], [3]]));
+    assert_eq!(calls[2]["request"]["user"], "ann");
+    let refused = asked(&broker, model, json!("hello"), json!({ "dimensions": 9_999 })).await;
+    let expected = (400, "upstream_rejected".to_owned(), "dimensions".to_owned());
+    assert_eq!(told_of(refused).await, expected);
+    let passing = json!("hi; outcrop-emulator-fault: throttle:1");
+    assert_eq!(vectors(&made(&broker, model, passing, json!({})).await).len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_know_base64_is_asked_for_numbers_from_then_on() {
+    let refusal = json!({ "message": "Unknown parameter: encoding_format" });
+    let vectors_of_two = json!({ "data": [
+        { "index": 1, "embedding": [0.25, 1] },
+        { "index": 0, "embedding": [0.5, -1] },
+    ] });
+    let upstream = Upstream::start([
+        Canned::error(400, &refusal),
+        Canned::new(200, "application/json", vectors_of_two.to_string()),
+    ])
+    .await;
+    let broker = with(&upstream.model("local", "")).await;
+    for _ in 0..2 {
+        let body = made(&broker, "local", json!(["a", "b"]), json!({})).await;
+        assert_eq!(vectors(&body), [[0.5, -1.0], [0.25, 1.0]]);
+        assert_eq!(body["usage"]["estimated"], true);
+    }
+    let asked: Vec<_> =
+        upstream.bodies().iter().map(|body| body["encoding_format"].clone()).collect();
+    assert_eq!(asked, [json!("base64"), Value::Null, Value::Null]);
+}
+
+#[tokio::test]
+async fn an_answer_without_a_vector_for_each_text_is_a_broken_protocol() {
+    let one = json!({ "data": [{ "index": 0, "embedding": [0.5] }] });
+    let upstream = Upstream::start([Canned::new(200, "application/json", one.to_string())]).await;
+    let broker = with(&upstream.model("local", "")).await;
+    let reply = asked(&broker, "local", json!(["a", "b"]), json!({})).await;
+    assert_eq!(told_of(reply).await, (502, "upstream_protocol".to_owned(), String::new()));
+    assert_eq!(upstream.bodies().len(), 1);
 }

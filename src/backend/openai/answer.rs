@@ -82,7 +82,11 @@ async fn first_piece(reply: &mut Reply) -> Result<Option<Vec<u8>>, Refused> {
     }
 }
 
-async fn whole(reply: &mut Reply, mut read: Vec<u8>, limit: usize) -> Result<Vec<u8>, Refused> {
+pub(super) async fn whole(
+    reply: &mut Reply,
+    mut read: Vec<u8>,
+    limit: usize,
+) -> Result<Vec<u8>, Refused> {
     while let Some(piece) = reply.next().await.map_err(|error| failure::of_http(&error))? {
         if read.len() + piece.len() > limit {
             return Err(failure::of_http(&HttpError::TooLong(limit)));

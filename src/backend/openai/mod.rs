@@ -3,7 +3,7 @@
 //!
 //! `POST {base_url}/chat/completions`, always streamed. Such servers keep nothing: the session
 //! gives the whole transcript each time. What a request says in OpenAI's own words and no field
-//! of ours holds goes along as it came. (OpenAI's API description 2.3.0.)
+//! of ours holds goes along as it came. [`embeddings`] are asked for beside it. (OpenAI's API description 2.3.0.)
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,13 +16,14 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::config::{Model, OpenAi as Defaults, Secret, Turn as TurnConfig};
 use crate::metrics::{Metrics, Outcome};
-use crate::turn::{Failure, FinishReason};
+use crate::turn::{EmbeddingRequest, Embeddings, Failure, FinishReason};
 
 use super::{Ask, Backend, Deps, Farewell, Kind, Mistake, Outlet, retry};
 
 mod answer;
 mod calls;
 mod chunk;
+mod embeddings;
 mod failure;
 mod fields;
 mod messages;
@@ -116,6 +117,11 @@ impl Backend for OpenAi {
         true
     }
 
+    fn embed(&self, request: EmbeddingRequest) -> BoxFuture<'static, Result<Embeddings, Failure>> {
+        let model = Arc::clone(&self.shared);
+        async move { model.embed(&request).await }.boxed()
+    }
+
     fn end(&self, _farewell: Farewell) -> BoxFuture<'static, Result<(), Failure>> {
         ready(Ok(())).boxed()
     }
@@ -143,7 +149,8 @@ impl Shared {
                 continue;
             }
             self.metrics.upstream_error(NAME, refused.failure.kind);
-            let wait = self.wait(&refused, outlet, &mut delays);
+            // Never after an event went out.
+            let wait = if outlet.has_begun() { None } else { self.wait(&refused, &mut delays) };
             let Some(wait) = wait.filter(|_| self.server.budget.spend()) else {
                 return Err(refused.failure);
             };
@@ -152,15 +159,13 @@ impl Shared {
         }
     }
 
-    /// How long to wait for another attempt, if there is to be one: never after an event went
-    /// out.
+    /// How long to wait for another attempt, if there is to be one.
     fn wait(
         &self,
         refused: &Refused,
-        outlet: &Outlet,
         delays: &mut impl Iterator<Item = Duration>,
     ) -> Option<Duration> {
-        if !refused.is_passing || outlet.has_begun() {
+        if !refused.is_passing {
             return None;
         }
         let wait = delays.next()?.max(refused.wait.unwrap_or_default());

@@ -43,12 +43,15 @@ pub(super) struct Server {
     pub(super) client: Client,
     /// Where turns are posted.
     pub(super) url: String,
+    /// Where embeddings are asked for.
+    pub(super) embeddings_url: String,
     /// What all turns through it may spend on retries.
     pub(super) budget: Budget,
     is_openai: bool,
     /// What it was found not to know.
     no_usage: AtomicBool,
     other_limit: AtomicBool,
+    no_base64: AtomicBool,
 }
 
 /// How a request is spelled for a server.
@@ -75,11 +78,13 @@ impl Server {
             base_url.parse::<http::Uri>().is_ok_and(|url| url.host() == Some(OPENAI_HOST));
         Self {
             client,
-            url: url(base_url),
+            url: url(base_url, "chat/completions"),
+            embeddings_url: url(base_url, "embeddings"),
             budget: Budget::default(),
             is_openai,
             no_usage: AtomicBool::new(false),
             other_limit: AtomicBool::new(false),
+            no_base64: AtomicBool::new(false),
         }
     }
 
@@ -106,15 +111,29 @@ impl Server {
         }
         false
     }
+
+    /// Whether vectors may be asked for in base64, as far as is known.
+    pub(super) fn takes_base64(&self) -> bool {
+        !self.no_base64.load(Ordering::Relaxed)
+    }
+
+    /// Takes from a refusal that they may not, if it says so.
+    pub(super) fn learn_of_base64(&self, said: &Said) -> bool {
+        let is_refused = said.refuses_member("encoding_format");
+        if is_refused {
+            self.no_base64.store(true, Ordering::Relaxed);
+        }
+        is_refused
+    }
 }
 
 /// The path goes before the query that some servers (Azure's) want in the base URL.
-fn url(base: &str) -> String {
+fn url(base: &str, resource: &str) -> String {
     let (path, query) = match base.split_once('?') {
         Some((path, query)) => (path, format!("?{query}")),
         None => (base, String::new()),
     };
-    format!("{}/chat/completions{query}", path.trim_end_matches('/'))
+    format!("{}/{resource}{query}", path.trim_end_matches('/'))
 }
 
 #[cfg(test)]
@@ -133,10 +152,15 @@ mod tests {
 
     #[test]
     fn turns_are_posted_below_the_base() {
-        assert_eq!(url("http://x/v1"), "http://x/v1/chat/completions");
-        assert_eq!(url("http://x/v1/"), "http://x/v1/chat/completions");
+        let turns = |base| url(base, "chat/completions");
+        assert_eq!(turns("http://x/v1"), "http://x/v1/chat/completions");
+        assert_eq!(turns("http://x/v1/"), "http://x/v1/chat/completions");
+        assert_eq!(url("http://x/v1", "embeddings"), "http://x/v1/embeddings");
         let versioned = "https://x/openai/deployments/d?api-version=1";
-        assert_eq!(url(versioned), "https://x/openai/deployments/d/chat/completions?api-version=1");
+        assert_eq!(
+            turns(versioned),
+            "https://x/openai/deployments/d/chat/completions?api-version=1"
+        );
     }
 
     #[test]
