@@ -41,7 +41,7 @@ mod routes;
 mod template;
 
 pub use aws::{AwsClients, AwsHealth};
-pub use discovery::{Discovery, FoundAgent};
+pub use discovery::{Discovery, FoundAgent, FoundModel};
 pub use openai::OpenAiServers;
 pub use routes::{Route, Routes};
 
@@ -89,7 +89,7 @@ pub struct Deps {
     pub aws: Arc<AwsClients>,
     /// OpenAI-compatible servers, with warm connections.
     pub openai: Arc<OpenAiServers>,
-    /// What is known of agents beyond the configuration.
+    /// What is known of agents and models beyond the configuration.
     pub discovery: Arc<Discovery>,
     /// Where upstream calls are counted.
     pub metrics: Arc<Metrics>,

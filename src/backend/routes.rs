@@ -10,7 +10,7 @@ use crate::turn::{Failure, FailureKind, ModelName};
 
 use super::breaker::{Breaker, Habits};
 use super::fields::Fields;
-use super::{Backend, Deps, FoundAgent, KINDS, Kind, Mistake, bedrock, short};
+use super::{Backend, Deps, FoundAgent, FoundModel, KINDS, Kind, Mistake, bedrock, short};
 
 /// A model and who answers for it.
 #[derive(Debug)]
@@ -129,6 +129,18 @@ impl Routes {
         self.deps.discovery.agent(name)
     }
 
+    /// Bedrock's models that were discovered, in the order of their ids.
+    #[must_use]
+    pub fn discovered_models(&self) -> Arc<Vec<Arc<FoundModel>>> {
+        self.deps.discovery.models()
+    }
+
+    /// The discovered model of this direct name.
+    #[must_use]
+    pub fn discovered_model(&self, name: &ModelName) -> Option<Arc<FoundModel>> {
+        self.deps.discovery.model(name)
+    }
+
     /// The route of just this name, configured or direct, without falling back to another.
     #[must_use]
     pub fn exactly(&self, name: &ModelName) -> Option<Arc<Route>> {
@@ -169,7 +181,8 @@ impl Routes {
 
     /// Whether a direct name may be asked: all may, or this one was discovered.
     fn allows(&self, name: &ModelName) -> bool {
-        self.allow_direct || self.deps.discovery.agent(name).is_some()
+        let known = &self.deps.discovery;
+        self.allow_direct || known.agent(name).is_some() || known.model(name).is_some()
     }
 
     fn direct(&self, name: &ModelName) -> Result<Option<Route>, Failure> {

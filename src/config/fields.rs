@@ -256,9 +256,10 @@ fn routing_section(fields: &mut impl Fields, routing: &mut Routing) {
 }
 
 fn discovery_section(fields: &mut impl Fields, discovery: &mut Discovery) {
-    let Discovery { agents, idle_ttl, refresh, max_agents } = discovery;
+    let Discovery { agents, models, idle_ttl, refresh, max_agents } = discovery;
     fields.section("discovery");
     fields.field("agents", &Flag, agents);
+    fields.field("models", &Flag, models);
     fields.field("idle_ttl", &Flag, idle_ttl);
     fields.field("refresh_seconds", &Seconds::SOME, refresh);
     fields.field("max_agents", &Count::SOME, max_agents);

@@ -340,13 +340,17 @@ pub struct Key {
 
 /// `[discovery]`
 ///
-/// What the control plane of Bedrock agents is asked (`bedrock:ListAgents`,
-/// `bedrock:ListAgentAliases`, `bedrock:GetAgent`). A failure leaves what the configuration says.
+/// What Bedrock's control planes are asked (`bedrock:ListAgents`, `bedrock:ListAgentAliases`,
+/// `bedrock:GetAgent`; `bedrock:ListFoundationModels`, `bedrock:ListInferenceProfiles`). A failure
+/// leaves what the configuration says.
 #[derive(Debug, Clone)]
 pub struct Discovery {
     /// `agents`: whether `GET /v1/models` lists the agents that the credentials can see, and
     /// they may be asked. Default: false.
     pub agents: bool,
+    /// `models`: the same of Bedrock's own models and inference profiles, those that talk or make
+    /// embeddings. Default: false.
+    pub models: bool,
     /// `idle_ttl`: whether an agent's idle time is read from the agent itself, in place of
     /// `idle_session_ttl_seconds`. Default: true.
     pub idle_ttl: bool,
@@ -358,7 +362,13 @@ pub struct Discovery {
 
 impl Default for Discovery {
     fn default() -> Self {
-        Self { agents: false, idle_ttl: true, refresh: Duration::from_secs(300), max_agents: 500 }
+        Self {
+            agents: false,
+            models: false,
+            idle_ttl: true,
+            refresh: Duration::from_secs(300),
+            max_agents: 500,
+        }
     }
 }
 

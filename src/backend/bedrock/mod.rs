@@ -57,7 +57,8 @@ use families::Family;
 use fetch::Fetcher;
 use piece::Piece;
 
-const NAME: &str = "bedrock";
+/// The kind's name.
+pub(super) const NAME: &str = "bedrock";
 
 /// The kind's entry in [`KINDS`](super::KINDS).
 pub(super) const KIND: Kind = Kind {
@@ -126,6 +127,11 @@ fn check(model: &Model) -> Vec<Mistake> {
         wrong("service_tier", "service_tier must be default, flex, priority or reserved");
     }
     mistakes
+}
+
+/// Whether the model of this id makes vectors, in a way that is known here.
+pub(super) fn makes_embeddings(model_id: &str) -> bool {
+    embeddings::of(model_id).is_some()
 }
 
 /// The regions that are configured, in order.
