@@ -53,14 +53,15 @@ pub(crate) struct Broker {
     secrets: Mutex<Vec<String>>,
 }
 
+/// A running emulator, ended with the test.
 #[derive(Debug)]
-struct Emulated {
-    address: SocketAddr,
+pub(crate) struct Emulated {
+    pub(crate) address: SocketAddr,
     _serving: AbortOnDropHandle<()>,
 }
 
 impl Emulated {
-    async fn start(remembers: Option<Duration>) -> Self {
+    pub(crate) async fn start(remembers: Option<Duration>) -> Self {
         let mut settings = config::Emulator::default();
         settings.listen.set_port(0);
         settings.idle_session_ttl = remembers.unwrap_or(settings.idle_session_ttl);

@@ -18,6 +18,7 @@ mod discovery;
 mod drain;
 mod embeddings;
 mod expiry;
+mod failover;
 mod failures;
 mod fallbacks;
 mod files;
