@@ -15,7 +15,7 @@ use crate::backend::breaker::Trial;
 use crate::backend::{Ask, Outlet, Route, fields};
 use crate::metrics::Presence;
 use crate::store::UpstreamBinding;
-use crate::turn::{Failure, FinishReason, ModelName, Pending, UpstreamSessionId};
+use crate::turn::{Failure, FinishReason, Fold, ModelName, Pending, UpstreamSessionId};
 
 use super::actor::{Call, SessionMsg};
 use super::conversation::restated;
@@ -42,6 +42,10 @@ pub(super) struct Attempt {
     pub(super) model: ModelName,
     /// Whether results of tool calls went up.
     pub(super) answers_calls: bool,
+    /// Whether a text follows those, which is told when the upstream has taken them in.
+    goes_on: bool,
+    /// Whether anybody is asked anything.
+    pub(super) asks: bool,
     /// What went upstream, as text.
     pub(super) input_text: Arc<String>,
     pub(super) began: Instant,
@@ -85,6 +89,8 @@ impl Attempt {
         let upstream = ask.map(|ask| ask.upstream.clone());
         let trial = ask.map(|_| Trial::of(Arc::clone(&route)));
         let answers_calls = ask.is_some_and(|ask| ask.pending.is_some());
+        let goes_on = answers_calls && ask.is_some_and(|ask| !ask.input.is_empty());
+        let asks = ask.is_some_and(|ask| says_something(ask, call));
         let pump = Pump {
             actor: actor.clone(),
             serial,
@@ -104,6 +110,8 @@ impl Attempt {
             route,
             model,
             answers_calls,
+            goes_on,
+            asks,
             input_text,
             began: Instant::now(),
             upstream,
@@ -157,8 +165,29 @@ impl Attempt {
         self.upstream.as_ref()
     }
 
-    /// The upstream session as it stands after a turn that it took in.
-    pub(super) fn binding(&self, pending: Option<Pending>) -> Option<UpstreamBinding> {
+    /// Whether the upstream may have taken in the turn, though it failed so, without an answer.
+    pub(super) fn may_have_begun(&self, failure: &Failure) -> bool {
+        // An agent that has taken results, or refuses them, does not wait for them any more.
+        let waits_no_more = failure.may_have_run || failure.kind == FailureKind::UpstreamRejected;
+        let is_unsure = matches!(
+            failure.kind,
+            FailureKind::UpstreamTimeout
+                | FailureKind::UpstreamProtocol
+                | FailureKind::UpstreamDependency
+                | FailureKind::Internal
+                | FailureKind::Draining
+        );
+        is_unsure || (self.answers_calls && waits_no_more)
+    }
+
+    /// The upstream session as it stands after a turn that it took in; none where nobody knows
+    /// whether it waits for results now.
+    pub(super) fn binding(&self, fold: &Fold) -> Option<UpstreamBinding> {
+        let pending = fold.pending();
+        let is_whole = fold.is_whole();
+        if !is_whole && (self.goes_on || fold.has_handed_over()) {
+            return None;
+        }
         let began = SystemTime::now().checked_sub(self.began.elapsed());
         Some(UpstreamBinding {
             id: self.upstream.clone()?,
@@ -191,8 +220,7 @@ fn carry_out(
             .boxed();
         }
     };
-    let has_input = !ask.input.is_empty() || ask.pending.is_some();
-    if !has_input && !call.request.end_session {
+    if !says_something(&ask, call) {
         return futures_util::future::ready(Err(nothing_new())).boxed();
     }
     if let Err(failure) = fields::check(route.fields, &call.request) {
@@ -201,6 +229,10 @@ fn carry_out(
     let backend = Arc::clone(&route.backend);
     // Called by the pump, so that a panic in the call itself ends the turn alone.
     async move { backend.answer(*ask, outlet).await }.boxed()
+}
+
+fn says_something(ask: &Ask, call: &Call) -> bool {
+    !ask.input.is_empty() || ask.pending.is_some() || call.request.end_session
 }
 
 fn bounds(env: &Env, route: &Route) -> Bounds {

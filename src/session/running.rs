@@ -55,6 +55,8 @@ pub(super) struct Running {
     said: Vec<Message>,
     /// Whether the turn only collects results of a hand-over.
     collects: bool,
+    /// Whether the upstream session may wait for results that we know nothing of.
+    is_doubtful: bool,
     /// What the session held before a fork: kept once the fork is.
     left_behind: Option<Record>,
     span: Span,
@@ -104,6 +106,7 @@ impl Running {
         let span = span(&call, &writer);
         let (said, left_behind) = (said.clone(), left_behind.clone());
         let collects = prepared.unsettled.is_some();
+        let is_doubtful = held.is_doubtful(&prepared);
         let order = order(held, (&call, &model), prepared, refusal);
         let setting = Setting { actor, env, call: &call, serial, span: &span };
         let mut attempt = Attempt::start(setting, route, model, order);
@@ -118,6 +121,7 @@ impl Running {
             others: candidates,
             said,
             collects,
+            is_doubtful,
             left_behind,
             span,
             is_visible: false,
@@ -129,14 +133,27 @@ impl Running {
     }
 
     /// Asks the next model, where this one failed before the client got to see anything and
-    /// surely did nothing. Says whether there is one.
+    /// surely did nothing; or this one in a new session, where it refused the turn since its old
+    /// one waits for something else. Says whether anybody is asked.
     pub(super) fn fall_back(
         &mut self,
         again: Again<'_>,
         held: &Conversation,
         failure: &Failure,
     ) -> bool {
-        if self.is_visible || !may_fall_back(failure) {
+        if self.is_visible {
+            return false;
+        }
+        if failure.kind == FailureKind::UpstreamRejected
+            && !failure.may_have_run
+            && std::mem::take(&mut self.is_doubtful)
+        {
+            let (route, model) = (Arc::clone(&self.attempt.route), self.attempt.model.clone());
+            tracing::info!(parent: &self.span, "the turn is told in a new upstream session");
+            self.attempt = self.anew(again, held, route, model);
+            return true;
+        }
+        if !may_fall_back(failure) {
             return false;
         }
         let Some(route) = self.others.pop_front() else { return false };
@@ -149,7 +166,8 @@ impl Running {
             "the model could not answer; another is asked"
         );
         before.route.metrics.ended(OutcomeLabel::Failed, before.began.elapsed());
-        self.attempt = self.anew(again, held, route);
+        let model = route.model.name.clone();
+        self.attempt = self.anew(again, held, route, model);
         true
     }
 
@@ -160,11 +178,18 @@ impl Running {
         }
         let Some(route) = self.others.pop_front() else { return };
         tracing::debug!(parent: &self.span, beside = %route.model.name, "the turn is hedged");
-        self.hedge = Some(self.anew(again, held, route));
+        let model = route.model.name.clone();
+        self.hedge = Some(self.anew(again, held, route, model));
     }
 
-    /// Asks another model, which knows nothing of the session.
-    fn anew(&self, again: Again<'_>, held: &Conversation, route: Arc<Route>) -> Attempt {
+    /// Asks in an upstream session that knows nothing of what was said.
+    fn anew(
+        &self,
+        again: Again<'_>,
+        held: &Conversation,
+        route: Arc<Route>,
+        model: ModelName,
+    ) -> Attempt {
         let Again { actor, env, serial } = again;
         let record = held.record();
         let ask = Ask {
@@ -177,7 +202,6 @@ impl Running {
             request: Arc::clone(&self.call.request),
         };
         let setting = Setting { actor, env, call: &self.call, serial, span: &self.span };
-        let model = route.model.name.clone();
         Attempt::start(setting, route, model, Order::Ask(Box::new(ask)))
     }
 
@@ -187,9 +211,14 @@ impl Running {
             || self.hedge.as_ref().is_some_and(|hedge| hedge.serial == serial)
     }
 
-    /// Gives up a hedge whose pump is gone; says whether it was that one.
-    pub(super) fn lost_hedge(&mut self, serial: u64) -> bool {
-        self.hedge.take_if(|hedge| hedge.serial == serial).is_some()
+    /// Goes on with the other attempt where there are two and the pump of one is gone; says
+    /// whether there is another.
+    pub(super) fn goes_on_without(&mut self, serial: u64) -> bool {
+        let Some(hedge) = self.hedge.take() else { return false };
+        if hedge.serial != serial {
+            self.attempt = hedge;
+        }
+        true
     }
 
     /// Decides between an attempt and its hedge by what came of one of them; says whether that
@@ -197,7 +226,8 @@ impl Running {
     fn decide(&mut self, pumped: &Pumped) -> bool {
         let Some(hedge) = self.hedge.take() else { return true };
         let is_of_hedge = hedge.serial == pumped.serial;
-        let has_failed = matches!(pumped.outcome, Some(Err(_))) && pumped.events.is_empty();
+        let has_failed = matches!(pumped.outcome, Some(Err(_)))
+            && !pumped.events.iter().any(TurnEvent::is_visible);
         // The one that failed is left, the one that brought something stays.
         if is_of_hedge != has_failed {
             let mut left = std::mem::replace(&mut self.attempt, hedge);
@@ -285,7 +315,8 @@ impl Running {
         held: &mut Conversation,
         ending: Ending,
     ) -> bool {
-        let Self { writer, call, mut fold, attempt, said, collects, left_behind, span, .. } = *self;
+        let Self { writer, call, mut fold, attempt, said, collects, is_doubtful, .. } = *self;
+        let Self { left_behind, span, .. } = *self;
         attempt.stop();
         let is_visible = self.is_visible;
         let (end, spoken) = end_event(env, ending);
@@ -293,7 +324,8 @@ impl Running {
         // A last event always may stand where no other last one was.
         let _ = fold.push(&end);
         let mut is_changed = collects;
-        let is_kept = !collects && (is_visible || !matches!(end, TurnEvent::Failed(_)));
+        let came_to_nothing = matches!(end, TurnEvent::Failed(_)) && !is_visible;
+        let is_kept = attempt.asks && !came_to_nothing;
         // A turn that was cut has its price too, though the backend did not come to tell it.
         let estimated = || is_kept.then(|| estimate(&attempt.input_text, fold.text()));
         let usage = fold.usage().or_else(estimated);
@@ -301,7 +333,7 @@ impl Running {
             // One that was cut before a sign of an answer may never have got there.
             let took_in = is_visible || !is_cut;
             let forgets = was_dropped(&end) && attempt.route.backend.forgets_when_cut();
-            let binding = if took_in && !forgets { attempt.binding(fold.pending()) } else { None };
+            let binding = if took_in && !forgets { attempt.binding(&fold) } else { None };
             held.commit(Committed {
                 said,
                 answer: answer(fold, spoken),
@@ -318,11 +350,13 @@ impl Running {
             if let Some(branch) = left_behind {
                 keep_branch(env, held, branch);
             }
+        } else if collects {
+            // What it brought is kept as it is.
+        } else if !attempt.asks {
+            held.take_back(false);
         } else if let TurnEvent::Failed(failure) = &end {
-            // An agent that refuses results does not wait for them any more.
-            let waits_no_more =
-                attempt.answers_calls && failure.kind == FailureKind::UpstreamRejected;
-            let is_unsure = may_have_begun(failure.kind) || waits_no_more;
+            let waits = is_doubtful && failure.kind == FailureKind::UpstreamRejected;
+            let is_unsure = waits || attempt.may_have_begun(failure);
             held.take_back(is_unsure);
             is_changed |= is_unsure && held.record().turns > 0;
             if failure.kind == FailureKind::UpstreamThrottled
@@ -450,18 +484,6 @@ fn may_fall_back(failure: &Failure) -> bool {
             | FailureKind::ModelNotFound
     );
     is_upstream && !failure.may_have_run
-}
-
-/// Whether the upstream may have taken in a turn that failed so, without an answer.
-fn may_have_begun(kind: FailureKind) -> bool {
-    matches!(
-        kind,
-        FailureKind::UpstreamTimeout
-            | FailureKind::UpstreamProtocol
-            | FailureKind::UpstreamDependency
-            | FailureKind::Internal
-            | FailureKind::Draining
-    )
 }
 
 /// What every log line of the turn carries.

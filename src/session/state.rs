@@ -260,7 +260,14 @@ impl State {
             Some((route, moved.to.clone()))
         });
         let (route, model) = there.unwrap_or_else(|| (Arc::clone(&call.route), call.model.clone()));
-        let candidates = self.env.routes.candidates(&route, Some(&record.model));
+        let mut candidates = self.env.routes.candidates(&route, Some(&record.model));
+        // Whoever handed calls over is who waits for their results.
+        let waits = record.upstream.as_ref().filter(|bound| bound.pending.is_some());
+        if let Some(bound) = waits
+            && let Some(at) = candidates.iter().position(|it| it.model.name == bound.model)
+        {
+            candidates[..=at].rotate_right(1);
+        }
         let model = match candidates.first() {
             Some(first) if !Arc::ptr_eq(first, &route) => first.model.name.clone(),
             _ => model,
@@ -302,7 +309,7 @@ impl State {
 
     pub(super) fn pump_gone(&mut self, serial: u64) {
         let running = self.running.as_mut().filter(|running| running.owns(serial));
-        if running.is_some_and(|running| !running.lost_hedge(serial)) {
+        if running.is_some_and(|running| !running.goes_on_without(serial)) {
             tracing::error!(session = %self.key().id, "a backend panicked in a turn");
             self.finish(Ending::Done(Err(Failure::internal())));
             self.over();
@@ -313,7 +320,7 @@ impl State {
         let Some(running) = self.running.take() else { return };
         let head_before = self.held.record().head;
         let claimed = running.base();
-        let is_kept = running.finish(&self.env, &mut self.held, ending);
+        let is_kept = running.finish(&self.env, &mut self.held, ending) | self.leave_upstream();
         self.tally_calls();
         self.residence.activity.touch();
         match (head_before, self.held.record().head) {
@@ -479,12 +486,21 @@ impl State {
     }
 
     pub(super) fn move_to(&mut self, to: ModelName, reply: oneshot::Sender<Snapshot>) {
-        let left = self.held.move_to(to);
-        farewell::say(&self.env, left);
+        self.held.move_to(to);
+        self.leave_upstream();
         self.tally_calls();
         self.residence.activity.touch();
         self.save();
         self.read(reply);
+    }
+
+    /// Tells the upstream that a move has left, once no turn runs there; says whether there is
+    /// one.
+    fn leave_upstream(&mut self) -> bool {
+        let left = self.held.leave_upstream();
+        let has_left = left.is_some();
+        farewell::say(&self.env, left);
+        has_left
     }
 
     /// Counts the tool calls that the session waits for.

@@ -316,6 +316,21 @@ impl Fold {
         self.finish
     }
 
+    /// Whether the upstream came to the end of its answer by itself.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        matches!(
+            self.finish,
+            Some(FinishReason::Stop | FinishReason::ToolCalls | FinishReason::ContentFilter)
+        )
+    }
+
+    /// Whether the upstream handed its calls over, however the turn ended then.
+    #[must_use]
+    pub fn has_handed_over(&self) -> bool {
+        self.handed.is_some()
+    }
+
     /// The hand-over that the turn ended with, if the upstream waits for results now.
     #[must_use]
     pub fn pending(&self) -> Option<Pending> {

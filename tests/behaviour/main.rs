@@ -24,6 +24,7 @@ mod fallbacks;
 mod files;
 mod gate;
 mod golden;
+mod hand_over;
 mod inline_agents;
 mod keep_alive;
 mod leaving;

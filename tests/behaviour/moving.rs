@@ -98,6 +98,36 @@ async fn the_agent_that_a_session_leaves_is_told_that_it_ended() {
 }
 
 #[tokio::test]
+async fn a_move_during_a_turn_holds_also_when_the_turn_fails() {
+    let broker = broker().await;
+    broker.ask("my name is Ann").session("one").key(KEY).text().await;
+    let running = broker.ask("hello there").session("one").key(KEY).pace(500, 0).fault("cut");
+    let running = running.request();
+    let running = tokio::spawn(async move { running.send().await.status });
+    broker.open_calls_become(1).await;
+    assert_eq!(order(&broker, "one", &json!({ "model": "other" }), KEY).await.status, 200);
+    assert_eq!(running.await.unwrap(), 502);
+    let next = broker.ask("what is my name?").session("one").key(KEY);
+    assert_eq!(next.text().await, "Your name is Ann.");
+    assert_eq!(turns(&broker).await.last().unwrap()["agent"], "OTHER12345");
+}
+
+#[tokio::test]
+async fn the_agent_of_a_turn_that_runs_is_told_of_the_end_after_it() {
+    let broker = broker().await;
+    let running = broker.ask("my name is Ann").session("one").key(KEY).pace(500, 0).request();
+    let running = tokio::spawn(async move { running.send().await.text().await });
+    broker.open_calls_become(1).await;
+    assert_eq!(order(&broker, "one", &json!({ "model": "other" }), KEY).await.status, 200);
+    assert!(broker.calls().await.iter().all(|call| call["end_session"] == false));
+    assert!(running.await.unwrap().contains("Ann"));
+    until("the old agent to hear of it", async || {
+        broker.calls().await.iter().any(|call| call["end_session"] == true)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_session_found_by_its_transcript_is_moved_as_well() {
     let broker = broker().await;
     let first = broker.ask("my name is Ann").key(KEY).answer().await;

@@ -232,10 +232,13 @@ impl<O: Operation> Dialogue<'_, O> {
     }
 }
 
-/// Whether the service did not even let the request in: another model may be asked instead.
+/// Whether the service did not even let the request in: it may be asked elsewhere instead.
 fn is_at_the_door(refused: &Refused) -> bool {
-    let kind = refused.failure.kind;
-    !refused.in_stream && matches!(kind, FailureKind::UpstreamDenied | FailureKind::ModelNotFound)
+    let is_closed = matches!(
+        refused.failure.kind,
+        FailureKind::UpstreamDenied | FailureKind::ModelNotFound | FailureKind::UpstreamRejected
+    );
+    !refused.in_stream && is_closed
 }
 
 /// Whether a call can be made again without the risk that it is run twice.

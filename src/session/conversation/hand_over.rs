@@ -7,7 +7,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::turn::{Failure, Message, Pending, ReturnControl, Role, ToolCall, TurnEvent, Usage};
+use crate::turn::{
+    Failure, Message, Pending, ReturnControl, Role, Status, ToolCall, TurnEvent, Usage,
+};
 
 /// The new messages of a turn, its tool results sorted out.
 #[derive(Debug, PartialEq)]
@@ -34,10 +36,14 @@ impl Settled {
 pub(super) fn settle(pending: &Pending, new: Vec<Message>) -> Result<Settled, Failure> {
     let mut pending = pending.clone();
     let mut came = HashSet::new();
-    let (mut now, mut input) = (Vec::new(), Vec::new());
+    let (mut now, mut input) = (Vec::new(), Vec::<Message>::new());
     let earlier = pending.clone();
     for message in new {
         match message.role {
+            Role::Tool if is_retold(&message, &pending, &input) => {
+                input.push(message.clone());
+                now.push(message);
+            }
             Role::Tool => {
                 take(&mut pending, &mut came, &message)?;
                 now.push(message);
@@ -53,6 +59,14 @@ pub(super) fn settle(pending: &Pending, new: Vec<Message>) -> Result<Settled, Fa
     let mut said: Vec<_> = kept.filter_map(|call| call.result.as_deref().cloned()).collect();
     said.extend(now);
     Ok(Settled { said, input, pending })
+}
+
+/// Whether a result is one of an earlier turn, retold with its call by a client whose transcript
+/// is not the one held.
+fn is_retold(result: &Message, pending: &Pending, input: &[Message]) -> bool {
+    let Some(id) = &result.tool_call_id else { return false };
+    let mut calls = input.iter().flat_map(|message| &message.tool_calls);
+    pending.call(id).is_none() && calls.any(|call| call.id == *id)
 }
 
 fn take(
@@ -75,6 +89,20 @@ fn take(
     Ok(())
 }
 
+/// Checks that results which wait for others are no larger than a whole transcript may be.
+///
+/// # Errors
+/// `BadRequest` where they are.
+pub(super) fn check_room(pending: &Pending, bytes: usize) -> Result<(), Failure> {
+    let results = pending.calls.iter().filter_map(|call| call.result.as_deref());
+    if results.map(Message::weight).sum::<usize>() <= bytes {
+        return Ok(());
+    }
+    Err(refused(
+        "the results are too large to be kept; send those of all calls together".to_owned(),
+    ))
+}
+
 /// Whether an assistant's message only says again which calls are open, as we told a client that
 /// brought some of the results.
 fn restates(message: &Message, pending: &Pending) -> bool {
@@ -83,36 +111,48 @@ fn restates(message: &Message, pending: &Pending) -> bool {
         && message.tool_calls.iter().all(|call| pending.call(&call.id).is_some())
 }
 
-/// Drops, from all that a client sent, the assistant's messages that say again which calls of an
-/// earlier one are open: they are not part of the conversation.
+/// Drops, from all that a client sent, the assistant's messages that say again which calls of the
+/// one before are open: they are not part of the conversation.
 pub(in crate::session) fn drop_restated(messages: &mut Vec<Message>) {
     if messages.iter().filter(|message| !message.tool_calls.is_empty()).count() < 2 {
         return;
     }
-    let mut called: HashSet<String> = HashSet::new();
+    let mut open: HashSet<String> = HashSet::new();
     messages.retain(|message| {
+        if let Some(answered) = &message.tool_call_id {
+            open.remove(answered);
+            return true;
+        }
+        let calls = &message.tool_calls;
         let is_restated = message.parts.is_empty()
-            && !message.tool_calls.is_empty()
-            && message.tool_calls.iter().all(|call| called.contains(&call.id));
-        called.extend(message.tool_calls.iter().map(|call| call.id.clone()));
-        // A legacy call has its function's name for an id, and may come again.
-        !is_restated || message.tool_calls.iter().any(|call| call.id == call.name)
+            && !calls.is_empty()
+            && calls.iter().all(|call| open.contains(&call.id));
+        if !is_restated {
+            open = calls.iter().map(|call| call.id.clone()).collect();
+        }
+        !is_restated
     });
 }
 
 /// Checks the tool results among new messages where no upstream session waits for them: they
-/// answer the calls of the message before, each of them once, unless the user speaks instead.
+/// answer the calls of the assistant's message before, each of them once, unless the user speaks
+/// instead.
 ///
 /// # Errors
 /// `BadRequest` for a result that belongs to no such call, or comes twice, and for a call
 /// without one.
 pub(super) fn check(before: Option<&Message>, new: &[Message]) -> Result<(), Failure> {
-    let calls: &[ToolCall] = match before {
-        Some(message) if message.role == Role::Assistant => &message.tool_calls,
-        _ => &[],
-    };
+    let mut calls = before.map_or(&[][..], calls_of);
     let mut came = HashSet::new();
-    for message in new.iter().filter(|message| message.role == Role::Tool) {
+    for message in new {
+        if message.role == Role::Assistant {
+            // Earlier turns, retold by a client whose transcript is not the one held.
+            calls = calls_of(message);
+            came.clear();
+        }
+        if message.role != Role::Tool {
+            continue;
+        }
         let id = message.tool_call_id.as_deref().unwrap_or_default();
         if !calls.iter().any(|call| call.id == id) {
             return Err(not_pending(id));
@@ -127,6 +167,32 @@ pub(super) fn check(before: Option<&Message>, new: &[Message]) -> Result<(), Fai
         Some(call) if !came.is_empty() && !speaks => Err(without_result(&call.id)),
         _ => Ok(()),
     }
+}
+
+fn calls_of(message: &Message) -> &[ToolCall] {
+    match message.role {
+        Role::Assistant => &message.tool_calls,
+        Role::System | Role::User | Role::Tool => &[],
+    }
+}
+
+/// Where the answer to results came to no end and a client sends these again: how many of the
+/// held messages come before them.
+pub(super) fn resent_after(held: &[Arc<Message>], new: &[Message]) -> Option<usize> {
+    let (last, before) = held.split_last()?;
+    if last.role != Role::Assistant || last.status == Status::Completed {
+        return None;
+    }
+    let calling = before.iter().rposition(|message| message.role == Role::Assistant)?;
+    let is_of = |calls: &[ToolCall], result: &Message| {
+        calls.iter().any(|call| Some(&call.id) == result.tool_call_id.as_ref())
+    };
+    let mut results = new.iter().filter(|message| message.role == Role::Tool).peekable();
+    results.peek()?;
+    let is_resent = results.all(|result| {
+        !is_of(&last.tool_calls, result) && is_of(&before[calling].tool_calls, result)
+    });
+    is_resent.then_some(calling + 1)
 }
 
 /// What a client is told that brought some of the results: the calls that are still open.
@@ -276,6 +342,45 @@ mod tests {
         drop_restated(&mut sent);
         let calls = sent.iter().filter(|message| !message.tool_calls.is_empty()).count();
         assert_eq!((sent.len(), calls), (4, 1));
+    }
+
+    #[test]
+    fn a_call_that_has_the_id_of_an_answered_one_is_a_call_of_its_own() {
+        let turn = || [user("go"), asks(&["a"]), result("a", "1")];
+        let mut sent: Vec<_> = turn().into_iter().chain(turn()).collect();
+        sent.extend([asks(&["a"]), result("a", "2")]);
+        let before = sent.clone();
+        drop_restated(&mut sent);
+        assert_eq!(sent, before);
+    }
+
+    #[test]
+    fn results_that_wait_for_others_are_bounded() {
+        let settled = settle(&pending(&["a", "b"]), vec![result("a", &"x".repeat(900))]).unwrap();
+        assert!(check_room(&settled.pending, 1_000).is_ok());
+        assert!(check_room(&settled.pending, 900).is_err());
+    }
+
+    #[test]
+    fn results_of_earlier_turns_may_be_retold_with_their_calls() {
+        let retold = [user("go"), asks(&["x"]), result("x", "1"), user("and now?")];
+        assert!(check(Some(&user("hi")), &retold).is_ok());
+        assert!(check(Some(&user("hi")), &retold[2..]).is_err(), "the call is missing");
+        let settled = settle(&pending(&["a"]), retold.to_vec()).unwrap();
+        assert!(settled.goes_on() && !settled.pending.is_answered());
+        assert_eq!(settled.input.len(), 4);
+    }
+
+    #[test]
+    fn results_are_sent_again_where_their_answer_came_to_no_end() {
+        let failed = |ids: &[&str]| Message { status: Status::Failed, ..asks(ids) };
+        let held = |last| [user("go"), asks(&["a"]), result("a", "1"), last].map(Arc::new);
+        let again = [result("a", "1")];
+        assert_eq!(resent_after(&held(failed(&[])), &again), Some(2));
+        assert_eq!(resent_after(&held(asks(&[])), &again), None, "it was answered");
+        assert_eq!(resent_after(&held(failed(&["a"])), &again), None, "it was asked again");
+        assert_eq!(resent_after(&held(failed(&[])), &[user("never mind")]), None);
+        assert_eq!(resent_after(&held(failed(&[])), &[result("z", "1")]), None);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(super) struct Conversation {
     spare: Option<UpstreamSessionId>,
     /// What was held before the turn that runs, for one that comes to nothing.
     before: Option<Box<Before>>,
+    /// Whether the session was moved, and goes on elsewhere after the turn that runs.
+    leaves_upstream: bool,
 }
 
 /// What a turn may change before it is known to be kept. Messages are shared, so it is small.
@@ -122,14 +124,21 @@ impl Conversation {
             moved: None,
         };
         let record = Arc::new(record);
-        Self { record, weight: 0, standing: Standing::Fresh, spare: None, before: None }
+        Self {
+            record,
+            weight: 0,
+            standing: Standing::Fresh,
+            spare: None,
+            before: None,
+            leaves_upstream: false,
+        }
     }
 
     /// A session from the store.
     pub(super) fn revive(record: Arc<Record>) -> Self {
         let weight = record.messages.iter().map(|message| message.weight()).sum();
         let standing = Standing::FromStore;
-        Self { record, weight, standing, spare: None, before: None }
+        Self { record, weight, standing, spare: None, before: None, leaves_upstream: false }
     }
 
     pub(super) fn record(&self) -> &Arc<Record> {
@@ -207,6 +216,15 @@ impl Conversation {
         self.change().system = system().cloned().collect();
     }
 
+    /// Whether a turn goes on in an upstream session that may wait for results without our
+    /// knowledge: its last answer was cut, and it may have handed over since.
+    pub(super) fn is_doubtful(&self, turn: &Prepared) -> bool {
+        let is_warm = self.record.upstream.as_ref().is_some_and(|bound| bound.id == turn.upstream);
+        let last = self.record.messages.last();
+        let is_cut = last.is_some_and(|last| last.status != Status::Completed);
+        is_warm && is_cut && turn.pending.is_none()
+    }
+
     /// What a turn has that changes nothing and asks nobody.
     pub(super) fn nothing_new(&self) -> Prepared {
         Prepared {
@@ -250,6 +268,11 @@ impl Conversation {
         }
         let new = incoming.split_off(from);
         let waits = self.record.upstream.as_ref().and_then(|bound| bound.pending.as_ref());
+        if waits.is_none()
+            && let Some(kept) = hand_over::resent_after(&self.record.messages, &new)
+        {
+            return self.redo(kept, new);
+        }
         let settled = match waits {
             Some(pending) => Some(hand_over::settle(pending, new.clone())?),
             None => {
@@ -262,6 +285,7 @@ impl Conversation {
         if let Some(settled) = &settled
             && !settled.goes_on()
         {
+            hand_over::check_room(&settled.pending, arrival.room.bytes)?;
             return Ok(self.collect(origin, settled.pending.clone(), arrival.now));
         }
         let Some(upstream) = self.warm_upstream(arrival) else {
@@ -284,6 +308,16 @@ impl Conversation {
             unsettled: None,
             left_behind: None,
         })
+    }
+
+    /// Answers results anew whose answer came to no end; the upstream session has taken them.
+    fn redo(&mut self, kept: usize, new: Vec<Message>) -> Result<Prepared, Failure> {
+        hand_over::check(self.record.messages.get(kept - 1).map(AsRef::as_ref), &new)?;
+        let unended: usize = self.record.messages[kept..].iter().map(|it| it.weight()).sum();
+        self.weight -= unended;
+        self.change().messages.truncate(kept);
+        self.standing = Standing::InUse;
+        Ok(self.open_upstream(Origin::Rehydrated, new, None))
     }
 
     /// Keeps results of a hand-over until the others come too.
@@ -391,16 +425,22 @@ impl Conversation {
         }
     }
 
-    /// Sends the session's further turns to another model, which will be given the transcript;
-    /// gives the upstream session that is left.
-    pub(super) fn move_to(&mut self, to: ModelName) -> Option<UpstreamBinding> {
-        let record = self.change();
-        let before = record.moved.take().map(|moved| moved.from);
-        let asked = before.or_else(|| record.asked.take());
-        let from = asked.unwrap_or_else(|| record.model.clone());
-        record.model = to.clone();
-        record.moved = (from != to).then_some(Moved { from, to });
-        record.upstream.take()
+    /// Sends the session's further turns to another model, which will be given the transcript.
+    /// The upstream session is left, by a turn that runs in it once it has ended.
+    pub(super) fn move_to(&mut self, to: ModelName) {
+        if let Some(before) = &mut self.before {
+            redirect(Arc::make_mut(&mut before.record), to.clone());
+        }
+        redirect(self.change(), to);
+        self.leaves_upstream = true;
+    }
+
+    /// The upstream session that was left by a move, if no turn runs in it.
+    pub(super) fn leave_upstream(&mut self) -> Option<UpstreamBinding> {
+        if self.before.is_some() || !std::mem::take(&mut self.leaves_upstream) {
+            return None;
+        }
+        self.record.upstream.is_some().then(|| self.change().upstream.take()).flatten()
     }
 
     /// Whether nothing was ever said here, and nothing is kept for a next attempt.
@@ -466,6 +506,14 @@ impl Conversation {
         self.change().messages = messages.iter().cloned().map(Arc::new).collect();
         self.trim(room);
     }
+}
+
+fn redirect(record: &mut Record, to: ModelName) {
+    let before = record.moved.take().map(|moved| moved.from);
+    let asked = before.or_else(|| record.asked.take());
+    let from = asked.unwrap_or_else(|| record.model.clone());
+    record.model = to.clone();
+    record.moved = (from != to).then_some(Moved { from, to });
 }
 
 fn found(standing: Standing) -> Origin {

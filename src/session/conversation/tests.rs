@@ -355,8 +355,8 @@ fn a_client_that_drops_unanswered_calls_from_its_transcript_goes_on_here() {
 fn a_moved_session_gives_its_transcript_to_the_next_model() {
     let mut held = conversation();
     let first = turn(&mut held, &[user("hi")], "Hello!", 1);
-    let left = held.move_to("core".parse().unwrap()).unwrap();
-    assert_eq!(left.id, first.upstream);
+    held.move_to("core".parse().unwrap());
+    assert_eq!(held.leave_upstream().unwrap().id, first.upstream);
     let moved = held.record().moved.clone().unwrap();
     assert_eq!((moved.from, moved.to), (model(), "core".parse().unwrap()));
     let next = prepare(&mut held, &[user("and?")], 2);
@@ -379,4 +379,48 @@ fn instructions_are_kept_for_clients_that_send_only_what_is_new() {
     let resent = [user("hi"), assistant("Hello!"), user("and?"), assistant("Yes."), user("so?")];
     turn(&mut held, &resent, "So.", 4);
     assert!(held.record().system.is_empty(), "a whole transcript without any has none");
+}
+
+#[test]
+fn a_move_outlives_the_turn_that_runs_also_one_that_comes_to_nothing() {
+    let mut held = conversation();
+    let first = turn(&mut held, &[user("hi")], "Hello!", 1);
+    prepare(&mut held, &[user("and?")], 2);
+    held.move_to("core".parse().unwrap());
+    assert!(held.leave_upstream().is_none(), "a turn runs there");
+    held.take_back(false);
+    assert_eq!(held.leave_upstream().unwrap().id, first.upstream);
+    assert!(held.record().moved.is_some() && held.record().upstream.is_none());
+}
+
+#[test]
+fn a_session_whose_last_answer_was_cut_may_wait_for_more_than_we_know() {
+    let mut held = conversation();
+    turn(&mut held, &[user("hi")], "Hello!", 1);
+    let sure = prepare(&mut held, &[user("and?")], 2);
+    assert!(!held.is_doubtful(&sure));
+    held.take_back(false);
+    held.cut_last_answer("Hel");
+    let doubtful = prepare(&mut held, &[user("and?")], 2);
+    assert!(held.is_doubtful(&doubtful));
+}
+
+#[test]
+fn results_whose_answer_broke_are_told_anew_in_place_of_it() {
+    let (mut held, upstream) = waiting();
+    let results = [result("a", "1"), result("b", "2")];
+    let prepared = prepare(&mut held, &results, 2);
+    held.commit(Committed {
+        said: prepared.said.clone(),
+        answer: Message { status: Status::Failed, ..assistant("So") },
+        upstream: Some(binding(&prepared.upstream, 2)),
+        model: model(),
+        asked: model(),
+        base: None,
+        now: at(2),
+        room: ROOM,
+    });
+    let again = prepare(&mut held, &results, 3);
+    assert_ne!(again.upstream, upstream, "that one has taken them");
+    assert_eq!((again.history.len(), &again.input[..]), (2, &results[..]));
 }
