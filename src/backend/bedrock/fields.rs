@@ -44,3 +44,37 @@ pub(super) const FIELDS: Fields = &[
     ("safety_identifier", Ignored),
     (ANY_OTHER, Ignored),
 ];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::backend::fields::check;
+    use crate::turn::{Failure, TurnRequest};
+
+    use super::*;
+
+    fn checked(extra: Value) -> Result<(), Failure> {
+        let mut request = TurnRequest::default();
+        request.generation.extra = extra.as_object().unwrap().clone();
+        check(FIELDS, &request)
+    }
+
+    #[test]
+    fn what_changes_the_answer_and_cannot_be_had_is_refused_by_name() {
+        for (extra, param) in [
+            (json!({"logprobs": true}), "logprobs"),
+            (json!({"logit_bias": {"50256": -100}}), "logit_bias"),
+            (json!({"web_search_options": {}}), "web_search_options"),
+        ] {
+            assert_eq!(checked(extra).unwrap_err().param.as_deref(), Some(param));
+        }
+    }
+
+    #[test]
+    fn what_asks_for_nothing_or_is_not_known_passes() {
+        let idle = json!({"logprobs": false, "top_logprobs": 0, "logit_bias": {}, "store": true,
+            "colour": "blue"});
+        assert_eq!(checked(idle), Ok(()));
+    }
+}

@@ -4,7 +4,7 @@
 //! keeps nothing, so each turn says the whole conversation again; the session owns it.
 //!
 //! A turn passes through: [`call`] says it in the service's words ([`transcript`], [`media`],
-//! [`tools`], [`format`], [`thinking`], [`cache`], each asking [`families`] what the model can
+//! [`tools`], [`format`](mod@format), [`thinking`], [`cache`], each asking [`families`] what the model can
 //! do); the SDK sends it; [`piece`] and [`answer`] make events of what comes back; [`failure`]
 //! says what went wrong. A model has no side effects: until it has said something, the call may
 //! be made again, and in another region ([`attempts`]). Models that make [`embeddings`] instead of
