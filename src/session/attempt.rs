@@ -15,7 +15,9 @@ use crate::backend::breaker::Trial;
 use crate::backend::{Ask, Outlet, Route, fields};
 use crate::metrics::Presence;
 use crate::store::UpstreamBinding;
-use crate::turn::{Failure, FinishReason, Fold, ModelName, Pending, UpstreamSessionId};
+use crate::turn::{
+    Failure, FailureKind, FinishReason, Fold, ModelName, Pending, UpstreamSessionId,
+};
 
 use super::actor::{Call, SessionMsg};
 use super::conversation::restated;
