@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
+use outcrop::backend::{KINDS, Kind, fields};
 use outcrop::cli::Cli;
 use outcrop::turn::FailureKind;
 use outcrop::wire::{FORMATS, openai_chat};
@@ -221,11 +222,30 @@ fn every_command_that_the_pages_show_exists() {
 }
 
 #[test]
-fn the_readme_lists_every_field_that_is_ignored() {
-    let page = read("README.md");
-    let listed = section(&page, "- **Ignored,**", "\n");
-    let listed: BTreeSet<_> = spans(listed).into_iter().collect();
-    assert_eq!(listed, openai_chat::IGNORED.iter().copied().collect());
+fn the_matrix_of_fields_is_the_programs_own() {
+    let page = read("docs/formats.md");
+    let matrix = section(&page, "\n## Fields and backends\n", "\n## ");
+    let shown: Vec<_> = matrix.lines().filter(|line| line.starts_with('|')).collect();
+    let kinds: Vec<_> = KINDS.iter().filter(|kind| !kind.fields.is_empty()).collect();
+    let names: Vec<_> = kinds.iter().map(|kind| format!("`{}`", kind.name)).collect();
+    let mut expected = vec![
+        format!("| field | {} |", names.join(" | ")),
+        format!("|{}", "---|".repeat(1 + kinds.len())),
+    ];
+    for (place, member) in fields::MEMBERS.iter().enumerate() {
+        let treatment = |kind: &&Kind| kind.fields[place].1.as_str();
+        let treatments: Vec<_> = kinds.iter().map(treatment).collect();
+        let member = match *member {
+            fields::ANY_OTHER => member.to_string(),
+            name => format!("`{name}`"),
+        };
+        expected.push(format!("| {member} | {} |", treatments.join(" | ")));
+    }
+    assert_eq!(shown, expected);
+    let refused = section(&page, "- **Refused:** `", "\n");
+    for member in openai_chat::REFUSED {
+        assert!(format!("`{refused}").contains(&format!("`{member}`")), "{member}");
+    }
 }
 
 #[test]
@@ -250,8 +270,18 @@ fn every_error_is_listed_with_its_status_and_explained() {
 fn setting(span: &str) -> Option<(&str, &str)> {
     let (section, key) = span.split_once('.')?;
     let is_key = !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    let sections =
-        ["server", "session", "turn", "limits", "aws", "log", "routing", "discovery", "emulator"];
+    let sections = [
+        "server",
+        "session",
+        "turn",
+        "limits",
+        "aws",
+        "openai",
+        "log",
+        "routing",
+        "discovery",
+        "emulator",
+    ];
     (is_key && sections.contains(&section)).then_some((section, key))
 }
 

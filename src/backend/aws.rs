@@ -193,6 +193,14 @@ impl AwsClients {
         aws_sdk_bedrockagent::Client::from_conf(builder.region(region).build())
     }
 
+    /// A client for the catalogue of Bedrock's models in a region, with connections of its own
+    /// too.
+    pub(super) fn catalogue(&self, region: &str) -> aws_sdk_bedrock::Client {
+        let builder = aws_sdk_bedrock::config::Builder::from(&self.shared);
+        let region = Region::new(region.to_owned());
+        aws_sdk_bedrock::Client::from_conf(builder.region(region).build())
+    }
+
     /// The client for Bedrock's models in a place, made at the first asking.
     pub(super) fn models(&self, place: &ModelPlace) -> ModelAccess {
         let mut models = lock(&self.models);

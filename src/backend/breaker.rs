@@ -13,6 +13,8 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::turn::FailureKind;
+
 use super::{Route, lock};
 
 /// What makes a breaker open, and for how long.
@@ -131,9 +133,9 @@ impl Trial {
         }
     }
 
-    /// The upstream failed.
-    pub fn failed(&mut self) {
-        if !std::mem::replace(&mut self.is_settled, true) {
+    /// The call failed, which says something of the upstream only where it is its fault.
+    pub fn failed(&mut self, kind: FailureKind) {
+        if is_of_upstream(kind) && !std::mem::replace(&mut self.is_settled, true) {
             self.route.breaker.failed(Instant::now());
             self.route.metrics.breaker_open(self.route.breaker.is_open());
         }
@@ -146,6 +148,18 @@ impl Drop for Trial {
             self.route.breaker.left();
         }
     }
+}
+
+/// Whether a failure says that the upstream is not worth asking for a while.
+fn is_of_upstream(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::UpstreamThrottled
+            | FailureKind::UpstreamUnavailable
+            | FailureKind::UpstreamTimeout
+            | FailureKind::UpstreamDenied
+            | FailureKind::UpstreamProtocol
+    )
 }
 
 #[cfg(test)]

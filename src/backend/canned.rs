@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::config::Config;
 use crate::metrics::Metrics;
 
-use super::{AwsClients, Deps, Discovery, lock};
+use super::{AwsClients, Deps, Discovery, OpenAiServers, lock};
 
 /// What a call is answered with.
 #[derive(Debug)]
@@ -106,6 +106,7 @@ impl Canned {
         config.discovery.idle_ttl = false;
         Deps {
             aws: Arc::new(AwsClients::emulated(&self.endpoint)),
+            openai: Arc::new(OpenAiServers::new(std::time::Duration::from_secs(1))),
             discovery: Arc::new(Discovery::default()),
             metrics: Arc::new(Metrics::new()),
             config: Arc::new(config),

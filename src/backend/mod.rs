@@ -6,7 +6,7 @@
 //! are safe at all, happen inside, before the first event.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ use crate::turn::{
     EmbeddingRequest, Embeddings, Failure, FailureKind, FinishReason, HandedBack, Message,
     ModelName, Pending, SessionKey, TurnEvent, TurnRequest, UpstreamSessionId,
 };
+
+use fields::Fields;
 
 pub mod http;
 
@@ -31,20 +33,28 @@ pub mod breaker;
 #[cfg(test)]
 mod canned;
 mod discovery;
+pub mod fields;
+mod openai;
 mod pool;
 mod retry;
 mod routes;
 mod template;
 
 pub use aws::{AwsClients, AwsHealth};
-pub use bedrock::{FIELDS as BEDROCK_FIELDS, Treatment};
-pub use discovery::{Discovery, FoundAgent};
+pub use discovery::{Discovery, FoundAgent, FoundModel};
+pub use openai::OpenAiServers;
 pub use routes::{Route, Routes};
 
 /// Every kind of backend. Of two whose prefixes fit a direct name, the first is meant: `bedrock/`
 /// is any model's, and stands last.
-pub const KINDS: &[Kind] =
-    &[bedrock_agent::KIND, bedrock_inline_agent::KIND, agentcore::KIND, pool::KIND, bedrock::KIND];
+pub const KINDS: &[Kind] = &[
+    bedrock_agent::KIND,
+    bedrock_inline_agent::KIND,
+    agentcore::KIND,
+    openai::KIND,
+    pool::KIND,
+    bedrock::KIND,
+];
 
 /// A kind of backend: what it is called and how one is made from a model's settings.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +65,8 @@ pub struct Kind {
     pub direct_prefix: Option<&'static str>,
     /// Fills a model's settings in from what follows the prefix of a direct name.
     pub direct: fn(&mut Model, &str) -> Result<(), Mistake>,
+    /// What becomes of the members of a request. A pool has none: its members have.
+    pub fields: Fields,
     /// Finds what is wrong with a model's settings.
     pub check: fn(&Model) -> Vec<Mistake>,
     /// Makes the backend; the settings were checked.
@@ -75,7 +87,9 @@ pub struct Mistake {
 pub struct Deps {
     /// Warm clients, one a region and endpoint.
     pub aws: Arc<AwsClients>,
-    /// What is known of agents beyond the configuration.
+    /// OpenAI-compatible servers, with warm connections.
+    pub openai: Arc<OpenAiServers>,
+    /// What is known of agents and models beyond the configuration.
     pub discovery: Arc<Discovery>,
     /// Where upstream calls are counted.
     pub metrics: Arc<Metrics>,
@@ -212,6 +226,7 @@ struct OutletShared {
     /// Counts signs of life, events or not.
     signs: AtomicU64,
     called: Mutex<Option<Instant>>,
+    has_begun: AtomicBool,
 }
 
 impl Default for Outlet {
@@ -221,6 +236,7 @@ impl Default for Outlet {
                 waiting: Mutex::new(Vec::new()),
                 signs: AtomicU64::new(0),
                 called: Mutex::new(None),
+                has_begun: AtomicBool::new(false),
             }),
         }
     }
@@ -233,6 +249,7 @@ impl Outlet {
     /// Puts an event in; yields once when many wait, so that the pump can take them.
     pub async fn push(&self, event: TurnEvent) {
         self.alive();
+        self.shared.has_begun.store(true, Ordering::Relaxed);
         let waiting = {
             let mut events = self.waiting();
             events.push(event);
@@ -241,6 +258,12 @@ impl Outlet {
         if waiting >= Self::FULL {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Whether any event was put in: then the turn must not be tried again.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.shared.has_begun.load(Ordering::Relaxed)
     }
 
     /// Says that the upstream shows life though there is no event: it thinks, it is not dead.

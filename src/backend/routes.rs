@@ -9,7 +9,8 @@ use crate::metrics::{self, TurnMetrics};
 use crate::turn::{Failure, FailureKind, ModelName};
 
 use super::breaker::{Breaker, Habits};
-use super::{Backend, Deps, FoundAgent, KINDS, Kind, Mistake, bedrock, short};
+use super::fields::Fields;
+use super::{Backend, Deps, FoundAgent, FoundModel, KINDS, Kind, Mistake, bedrock, short};
 
 /// A model and who answers for it.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Route {
     pub is_direct: bool,
     /// The backend's kind.
     pub kind: &'static str,
+    /// What becomes of the members of a request.
+    pub fields: Fields,
     /// Who answers.
     pub backend: Arc<dyn Backend>,
     /// Where its turns are measured.
@@ -126,6 +129,18 @@ impl Routes {
         self.deps.discovery.agent(name)
     }
 
+    /// Bedrock's models that were discovered, in the order of their ids.
+    #[must_use]
+    pub fn discovered_models(&self) -> Arc<Vec<Arc<FoundModel>>> {
+        self.deps.discovery.models()
+    }
+
+    /// The discovered model of this direct name.
+    #[must_use]
+    pub fn discovered_model(&self, name: &ModelName) -> Option<Arc<FoundModel>> {
+        self.deps.discovery.model(name)
+    }
+
     /// The route of just this name, configured or direct, without falling back to another.
     #[must_use]
     pub fn exactly(&self, name: &ModelName) -> Option<Arc<Route>> {
@@ -166,7 +181,8 @@ impl Routes {
 
     /// Whether a direct name may be asked: all may, or this one was discovered.
     fn allows(&self, name: &ModelName) -> bool {
-        self.allow_direct || self.deps.discovery.agent(name).is_some()
+        let known = &self.deps.discovery;
+        self.allow_direct || known.agent(name).is_some() || known.model(name).is_some()
     }
 
     fn direct(&self, name: &ModelName) -> Result<Option<Route>, Failure> {
@@ -235,6 +251,7 @@ fn route(model: Model, kind: &'static Kind, is_direct: bool, deps: &Deps) -> Rou
     Route {
         is_direct,
         kind: kind.name,
+        fields: kind.fields,
         backend: (kind.open)(&model, deps),
         metrics: deps.metrics.turn(label, kind.name),
         first_event_timeout: model.first_event_timeout.unwrap_or(turn.first_event_timeout),

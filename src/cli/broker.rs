@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::backend::{self, AwsClients, Deps, Discovery, Routes};
+use crate::backend::{self, AwsClients, Deps, Discovery, OpenAiServers, Routes};
 use crate::config::{Config, Report};
 use crate::edge::{self, Edge};
 use crate::gate::Gate;
@@ -18,7 +18,7 @@ use crate::store::MemoryStore;
 use super::signals::Stops;
 use super::wrong_models;
 
-/// How long the first look for agents may hold up the start, so that who asks for one by name
+/// How long the first look for agents and models may hold up the start, so that who asks for one by name
 /// right after a restart finds it.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
@@ -54,6 +54,7 @@ impl Broker {
         let discovery = Arc::new(Discovery::default());
         let deps = Deps {
             aws: Arc::clone(&aws),
+            openai: Arc::new(OpenAiServers::new(config.turn.connect_timeout)),
             discovery: Arc::clone(&discovery),
             metrics: Arc::clone(&metrics),
             config: Arc::clone(&config),
@@ -96,7 +97,7 @@ async fn discover(
 ) -> AbortOnDropHandle<()> {
     let (asking, aws, knobs) = (Arc::clone(&discovery), Arc::clone(aws), Arc::clone(config));
     let task = tokio::spawn(async move { asking.watch(&aws, &knobs).await });
-    if config.discovery.agents {
+    if config.discovery.agents || config.discovery.models {
         // What takes longer is waited for by nobody.
         let _ = tokio::time::timeout(FIRST_LOOK, discovery.looked()).await;
     }

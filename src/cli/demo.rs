@@ -112,7 +112,7 @@ fn failed(what: &dyn std::fmt::Display) -> u8 {
 /// Plays the script as an OpenAI client would: no session id, the whole transcript each time.
 /// Says whether the answers used what was said before.
 async fn converse(address: SocketAddr) -> Result<bool, HttpError> {
-    let client = Client::new();
+    let client = Client::default();
     let mut messages = Vec::new();
     let mut remembered = true;
     for (question, expected) in SCRIPT {

@@ -16,6 +16,8 @@ const OLD_NAMES: &[(&str, &str)] = &[
     ("ALLOWED_ORIGINS", "server.allowed_origins"),
     ("DEBUG_MODE", "routing.debug_traces"),
     ("LOG_LEVEL", "log.level"),
+    ("OPENAI_API_KEY", "openai.api_key"),
+    ("OPENAI_BASE_URL", "openai.base_url"),
 ];
 /// `[models]` may hold two settings of `[routing]`, so their variables may be named for it.
 const OTHER_NAMES: &[(&str, &str)] = &[

@@ -12,8 +12,8 @@ use super::structured::{Members, Structured};
 use super::text::{Address, Clear, KeyHash, Level, Text};
 use super::{
     AgentCore, AgentSettings, Aws, Config, Discovery, Emulator, Guardrail, InlineAgent, Key,
-    Limits, Log, LogFormat, Model, PromptCache, Reasoning, Routing, Secret, Server, Session,
-    TextModel, Turn,
+    Limits, Log, LogFormat, Model, OpenAi, PromptCache, Reasoning, Routing, Secret, Server,
+    Session, TextModel, Turn,
 };
 use crate::turn::{
     DisconnectPolicy, FileUse, Latency, ModelName, TenantId, ToolErrors, TurnPolicy,
@@ -108,6 +108,7 @@ pub(super) fn sections(fields: &mut impl Fields, config: &mut Config) {
         turn,
         limits,
         aws,
+        openai,
         log,
         routing,
         models: _,
@@ -120,6 +121,7 @@ pub(super) fn sections(fields: &mut impl Fields, config: &mut Config) {
     turn_section(fields, turn);
     limits_section(fields, limits);
     aws_section(fields, aws);
+    openai_section(fields, openai);
     log_section(fields, log);
     routing_section(fields, routing);
     discovery_section(fields, discovery);
@@ -231,6 +233,13 @@ fn aws_section(fields: &mut impl Fields, aws: &mut Aws) {
     fields.field("endpoint_url", &Maybe(Text::URL), endpoint_url);
 }
 
+fn openai_section(fields: &mut impl Fields, openai: &mut OpenAi) {
+    let OpenAi { base_url, api_key } = openai;
+    fields.section("openai");
+    fields.field("base_url", &Text::URL, base_url);
+    fields.field("api_key", &Maybe(Clear), api_key);
+}
+
 fn log_section(fields: &mut impl Fields, log: &mut Log) {
     let Log { level, format } = log;
     fields.section("log");
@@ -247,9 +256,10 @@ fn routing_section(fields: &mut impl Fields, routing: &mut Routing) {
 }
 
 fn discovery_section(fields: &mut impl Fields, discovery: &mut Discovery) {
-    let Discovery { agents, idle_ttl, refresh, max_agents } = discovery;
+    let Discovery { agents, models, idle_ttl, refresh, max_agents } = discovery;
     fields.section("discovery");
     fields.field("agents", &Flag, agents);
+    fields.field("models", &Flag, models);
     fields.field("idle_ttl", &Flag, idle_ttl);
     fields.field("refresh_seconds", &Seconds::SOME, refresh);
     fields.field("max_agents", &Count::SOME, max_agents);

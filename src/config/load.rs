@@ -121,6 +121,7 @@ fn read(sources: &Sources, text: &str, root: &Spanned<DeTable<'_>>) -> (Loaded, 
         loaded: Loaded { config, places: reader.places, ..Loaded::default() },
         problems,
     };
+    draft.resolve_openai_key();
     draft.apply_port();
     draft.add_agent();
     draft.add_api_key();
@@ -143,6 +144,19 @@ impl Draft<'_> {
 
     fn came_from(&mut self, path: &str, variable: &str) {
         self.loaded.places.insert(path.to_owned(), Place::Variable(variable.to_owned()));
+    }
+
+    /// Puts the key of `[openai]` itself in the place of what refers to it.
+    fn resolve_openai_key(&mut self) {
+        let Some(written) = &self.loaded.config.openai.api_key else { return };
+        match tables::upstream_key(written, self.environment) {
+            Ok(key) => self.loaded.config.openai.api_key = Some(key),
+            Err(message) => {
+                let path = "openai.api_key";
+                let place = self.loaded.places.get(path).cloned().unwrap_or(Place::File);
+                self.problems.push(Problem::new(place, path, message));
+            }
+        }
     }
 
     /// `PORT` replaces the port of whatever address there is, but not of a flag's: platforms set

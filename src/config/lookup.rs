@@ -8,9 +8,6 @@ use crate::turn::ModelName;
 /// inference profiles are named for their region.
 const PROFILE_REGION_WITH_DASH: &str = "us-gov";
 
-/// What the names of discovered agents begin with.
-const AGENT_PREFIX: &str = "bedrock/agent/";
-
 impl Config {
     /// The configured model of this name.
     #[must_use]
@@ -22,6 +19,17 @@ impl Config {
     #[must_use]
     pub fn allows_direct(&self) -> bool {
         self.routing.allow_direct.unwrap_or(self.models.is_empty())
+    }
+
+    /// Whether a direct form may turn out to be an agent or a model that is discovered.
+    fn may_be_found(&self, name: &str) -> bool {
+        match name.split_once('/') {
+            Some(("bedrock", rest)) if rest.starts_with("agent/") => self.discovery.agents,
+            Some(("bedrock", rest)) => self.discovery.models && !rest.starts_with("agentcore/"),
+            // A bare id; of ARNs none are discovered.
+            None => self.discovery.models && !name.starts_with("arn:"),
+            Some(_) => false,
+        }
     }
 
     /// Whether this model can be asked for; the error says why not, to stand after a setting.
@@ -36,8 +44,7 @@ impl Config {
                 None => format!("names no configured model: {name}"),
             });
         }
-        let may_be_found = self.discovery.agents && name.as_str().starts_with(AGENT_PREFIX);
-        if self.allows_direct() || may_be_found {
+        if self.allows_direct() || self.may_be_found(name.as_str()) {
             return Ok(());
         }
         Err(format!("is a direct form, {name}, which routing.allow_direct does not allow"))

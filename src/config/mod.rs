@@ -52,6 +52,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[aws]`: how AWS is reached, where the AWS environment does not say.
     pub aws: Aws,
+    /// `[openai]`: what `openai` models are asked of that say nothing else.
+    pub openai: OpenAi,
     /// `[log]`: what is written down.
     pub log: Log,
     /// `[routing]`: which model stands in for which name.
@@ -248,6 +250,26 @@ pub struct Aws {
     pub endpoint_url: Option<String>,
 }
 
+/// `[openai]`
+///
+/// For `openai/NAME`, and for models that have no `base_url` of their own: those that have one
+/// never get this key.
+#[derive(Debug, Clone)]
+pub struct OpenAi {
+    /// `base_url`: what `/chat/completions` is put behind. Default: OpenAI's own.
+    /// `OPENAI_BASE_URL`.
+    pub base_url: String,
+    /// `api_key`: in the clear or as a `${ENV}` or `file:` reference. Default: none.
+    /// `OPENAI_API_KEY`.
+    pub api_key: Option<Secret>,
+}
+
+impl Default for OpenAi {
+    fn default() -> Self {
+        Self { base_url: "https://api.openai.com/v1".to_owned(), api_key: None }
+    }
+}
+
 /// `[log]`
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -318,13 +340,17 @@ pub struct Key {
 
 /// `[discovery]`
 ///
-/// What the control plane of Bedrock agents is asked (`bedrock:ListAgents`,
-/// `bedrock:ListAgentAliases`, `bedrock:GetAgent`). A failure leaves what the configuration says.
+/// What Bedrock's control planes are asked (`bedrock:ListAgents`, `bedrock:ListAgentAliases`,
+/// `bedrock:GetAgent`; `bedrock:ListFoundationModels`, `bedrock:ListInferenceProfiles`). A failure
+/// leaves what the configuration says.
 #[derive(Debug, Clone)]
 pub struct Discovery {
     /// `agents`: whether `GET /v1/models` lists the agents that the credentials can see, and
     /// they may be asked. Default: false.
     pub agents: bool,
+    /// `models`: the same of Bedrock's own models and inference profiles, those that talk or make
+    /// embeddings. Default: false.
+    pub models: bool,
     /// `idle_ttl`: whether an agent's idle time is read from the agent itself, in place of
     /// `idle_session_ttl_seconds`. Default: true.
     pub idle_ttl: bool,
@@ -336,7 +362,13 @@ pub struct Discovery {
 
 impl Default for Discovery {
     fn default() -> Self {
-        Self { agents: false, idle_ttl: true, refresh: Duration::from_secs(300), max_agents: 500 }
+        Self {
+            agents: false,
+            models: false,
+            idle_ttl: true,
+            refresh: Duration::from_secs(300),
+            max_agents: 500,
+        }
     }
 }
 

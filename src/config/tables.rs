@@ -60,14 +60,20 @@ fn resolve_api_key(
     environment: &Environment,
 ) {
     let Some(written) = &model.text.api_key else { return };
-    let resolved = secret::resolve(written, environment).map_err(|error| error.to_string());
-    match resolved.and_then(|key| check_header(&key).map(|()| key)) {
+    match upstream_key(written, environment) {
         Ok(key) => model.text.api_key = Some(key),
         Err(message) => {
             let line = model.lines.get("api_key").copied().unwrap_or_default();
             reader.report(line, format!("{path}.api_key"), &message);
         }
     }
+}
+
+/// The key that a setting holds or refers to, fit for a header.
+pub(super) fn upstream_key(written: &Secret, environment: &Environment) -> Result<Secret, String> {
+    let key = secret::resolve(written, environment).map_err(|error| error.to_string())?;
+    check_header(&key)?;
+    Ok(key)
 }
 
 /// `models[NAME]`, or `models[INDEX]` where there is no name to speak of.

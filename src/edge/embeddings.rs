@@ -10,6 +10,7 @@ use tokio_stream::Stream;
 use warp::reply::Response;
 
 use crate::backend::Route;
+use crate::backend::breaker::Trial;
 use crate::gate::{Admission, Caller};
 use crate::turn::{EmbeddingRequest, Embeddings, Failure, FailureKind};
 use crate::wire::USUAL;
@@ -77,10 +78,20 @@ impl Edge {
         candidates.retain(|candidate| Arc::ptr_eq(candidate, route) || is_member(candidate));
         let mut failed = None;
         for candidate in candidates {
-            match within(candidate.first_event_timeout, &candidate, request.clone()).await {
-                Ok(made) => return Ok(made),
-                Err(failure) if failure.kind.may_retry() => failed = Some(failure),
-                Err(failure) => return Err(failure),
+            let mut trial = Trial::of(Arc::clone(&candidate));
+            let made = within(candidate.first_event_timeout, &candidate, request.clone()).await;
+            match made {
+                Ok(made) => {
+                    trial.succeeded();
+                    return Ok(made);
+                }
+                Err(failure) => {
+                    trial.failed(failure.kind);
+                    if !failure.kind.may_retry() {
+                        return Err(failure);
+                    }
+                    failed = Some(failure);
+                }
             }
         }
         Err(failed.unwrap_or_else(Failure::internal))

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use warp::reply::Response;
 
-use crate::backend::FoundAgent;
+use crate::backend::{FoundAgent, FoundModel};
 use crate::turn::{Failure, FailureKind, ModelName};
 
 use super::request::Incoming;
@@ -20,10 +20,13 @@ impl Edge {
         let usable =
             self.routes.configured().filter(|route| caller.may_use(&route.model.name).is_ok());
         let mut data: Vec<_> =
-            usable.map(|route| self.written(&route.model.name, route.kind, None)).collect();
+            usable.map(|route| self.written(&route.model.name, route.kind)).collect();
         let discovered = self.routes.discovered();
         let usable = discovered.iter().filter(|found| caller.may_use(&found.model).is_ok());
-        data.extend(usable.map(|found| self.written(&found.model, FoundAgent::KIND, Some(found))));
+        data.extend(usable.map(|found| self.agent(found)));
+        let discovered = self.routes.discovered_models();
+        let usable = discovered.iter().filter(|found| caller.may_use(&found.model).is_ok());
+        data.extend(usable.map(|found| self.foundation_model(&found.model, found)));
         Ok(reply::json(StatusCode::OK, &json!({ "object": "list", "data": data })))
     }
 
@@ -34,28 +37,45 @@ impl Edge {
         let name: ModelName = asked.parse().map_err(|_| unknown())?;
         let route = self.routes.exactly(&name).ok_or_else(unknown)?;
         caller.may_use(&name).map_err(|_| unknown())?;
-        let found = self.routes.discovered_as(&name);
-        let model = self.written(&name, route.kind, found.as_deref());
+        let model = match (self.routes.discovered_as(&name), self.routes.discovered_model(&name)) {
+            (Some(found), _) => self.agent(&found),
+            (None, Some(found)) if route.is_direct => self.foundation_model(&name, &found),
+            (None, _) => self.written(&name, route.kind),
+        };
         Ok(reply::json(StatusCode::OK, &model))
     }
 
-    fn written(&self, name: &ModelName, kind: &str, found: Option<&FoundAgent>) -> Value {
-        let mut model = json!({
+    fn agent(&self, found: &FoundAgent) -> Value {
+        let mut model = self.written(&found.model, FoundAgent::KIND);
+        model["outcrop"] = json!({
+            "agent_id": found.agent,
+            "agent_alias_id": found.alias,
+            "agent_name": found.agent_name,
+            "alias_name": found.alias_name,
+            "description": found.description,
+        });
+        model
+    }
+
+    /// `name` is the one that the client used.
+    fn foundation_model(&self, name: &ModelName, found: &FoundModel) -> Value {
+        let mut model = self.written(name, &found.provider);
+        model["outcrop"] = json!({
+            "name": found.name,
+            "input_modalities": found.reads,
+            "output_modalities": found.makes,
+            "streaming": found.streams,
+        });
+        model
+    }
+
+    fn written(&self, name: &ModelName, owner: &str) -> Value {
+        json!({
             "id": name.as_str(),
             "object": "model",
             "created": epoch_seconds(self.routes.opened()),
-            "owned_by": kind,
-        });
-        if let Some(found) = found {
-            model["outcrop"] = json!({
-                "agent_id": found.agent,
-                "agent_alias_id": found.alias,
-                "agent_name": found.agent_name,
-                "alias_name": found.alias_name,
-                "description": found.description,
-            });
-        }
-        model
+            "owned_by": owner,
+        })
     }
 }
 

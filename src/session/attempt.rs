@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, Span};
 
 use crate::backend::breaker::Trial;
-use crate::backend::{Ask, Outlet, Route};
+use crate::backend::{Ask, Outlet, Route, fields};
 use crate::metrics::Presence;
 use crate::store::UpstreamBinding;
 use crate::turn::{
@@ -147,8 +147,7 @@ impl Attempt {
         self.hedge_timer = None;
         let Some(trial) = &mut self.trial else { return };
         match outcome {
-            Some(Err(failure)) if is_of_upstream(failure.kind) => trial.failed(),
-            Some(Err(_)) => {}
+            Some(Err(failure)) => trial.failed(failure.kind),
             None | Some(Ok(_)) => trial.succeeded(),
         }
     }
@@ -226,6 +225,9 @@ fn carry_out(
     if !says_something(&ask, call) {
         return futures_util::future::ready(Err(nothing_new())).boxed();
     }
+    if let Err(failure) = fields::check(route.fields, &call.request) {
+        return futures_util::future::ready(Err(failure)).boxed();
+    }
     let backend = Arc::clone(&route.backend);
     // Called by the pump, so that a panic in the call itself ends the turn alone.
     async move { backend.answer(*ask, outlet).await }.boxed()
@@ -233,18 +235,6 @@ fn carry_out(
 
 fn says_something(ask: &Ask, call: &Call) -> bool {
     !ask.input.is_empty() || ask.pending.is_some() || call.request.end_session
-}
-
-/// Whether a failure says that the upstream is not worth asking for a while.
-fn is_of_upstream(kind: FailureKind) -> bool {
-    matches!(
-        kind,
-        FailureKind::UpstreamThrottled
-            | FailureKind::UpstreamUnavailable
-            | FailureKind::UpstreamTimeout
-            | FailureKind::UpstreamDenied
-            | FailureKind::UpstreamProtocol
-    )
 }
 
 fn bounds(env: &Env, route: &Route) -> Bounds {

@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::*;
-use crate::backend::{Ask, AwsClients, Backend, Deps, Farewell, Outlet};
+use crate::backend::{Ask, AwsClients, Backend, Deps, Farewell, OpenAiServers, Outlet};
 use crate::config::Model;
 use crate::store::MemoryStore;
 use crate::turn::{FinishReason, Message, Role, SessionHints, TurnEvent, Usage};
@@ -82,6 +82,7 @@ impl Setting {
             metrics: Arc::clone(&metrics),
             config: Arc::clone(&config),
             discovery: Arc::default(),
+            openai: Arc::new(OpenAiServers::new(Duration::from_secs(1))),
         };
         let routes = Arc::new(Routes::open(deps).unwrap());
         let sessions = Sessions::start(config, Arc::clone(&metrics), store, routes).await.unwrap();
@@ -90,6 +91,7 @@ impl Setting {
             model: Model::new("fragile".parse().unwrap(), "bedrock-agent"),
             is_direct: false,
             kind: "bedrock-agent",
+            fields: &[],
             backend: Arc::new(Fragile { go_on: Arc::clone(&go_on) }),
             metrics: metrics.turn("fragile", "bedrock-agent"),
             first_event_timeout: Duration::from_secs(10),

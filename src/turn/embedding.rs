@@ -1,5 +1,7 @@
 //! Embeddings: texts in, vectors out. They belong to no session.
 
+use serde_json::{Map, Value};
+
 use super::Usage;
 
 /// What is to be embedded, and how.
@@ -13,6 +15,8 @@ pub struct EmbeddingRequest {
     pub purpose: Option<String>,
     /// Who asks, for upstreams that want to know.
     pub user: Option<String>,
+    /// Members that no field holds, for upstreams that speak OpenAI's dialect and may take them.
+    pub extra: Map<String, Value>,
 }
 
 /// One thing to be embedded.

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use serde_json::Value;
 
-use super::{Generation, Message, ModelName, SessionId};
+use super::{Generation, Message, ModelName, SessionId, ToolChoice};
 
 /// One turn, as asked for.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +45,17 @@ pub struct TurnRequest {
     pub turn_policy: Option<TurnPolicy>,
     /// What to do when the client leaves, if it overrides the model's policy.
     pub disconnect_policy: Option<DisconnectPolicy>,
+}
+
+impl TurnRequest {
+    /// The tools that may be called: none where the client chose none of them.
+    #[must_use]
+    pub fn offered(&self) -> &[Tool] {
+        match self.generation.tool_choice {
+            ToolChoice::None => &[],
+            ToolChoice::Auto | ToolChoice::Required | ToolChoice::Named(_) => &self.tools,
+        }
+    }
 }
 
 /// Which session a request belongs to, as far as the client says.

@@ -26,6 +26,7 @@ pub mod claude;
 pub mod converse;
 pub mod endpoint;
 mod extension;
+mod json_schema;
 mod json_text;
 mod member;
 pub mod ndjson;
@@ -33,6 +34,7 @@ pub mod openai_chat;
 pub mod openai_embeddings;
 pub mod openai_error;
 mod said;
+mod sieve;
 pub mod sse;
 #[cfg(test)]
 mod tests;

@@ -10,9 +10,13 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::turn::{EmbeddingInput, EmbeddingRequest, Embeddings, Failure, ModelName};
 
+use super::bounded::Allowance;
+use super::sieve::Sieved;
 use super::whole::Whole;
 use super::{body, json_text};
 
@@ -24,6 +28,8 @@ const MAX_TOKENS: usize = 8_192;
 const MAX_DIMENSIONS: i64 = 16_384;
 /// Characters of a purpose or of a user's name.
 const LONGEST_WORD: usize = 512;
+/// Further members that are passed on, at most; bytes of one's name, and of one's value.
+const FURTHER: (usize, usize, usize) = (64, 64, 64 << 10);
 
 /// A decoded request.
 #[derive(Debug)]
@@ -62,7 +68,7 @@ struct Body {
 /// # Errors
 /// [`FailureKind::BadRequest`](crate::turn::FailureKind) with the member at fault.
 pub fn decode(sent: &[u8]) -> Result<Asked, Failure> {
-    let sent: Body = body::read(sent)?;
+    let Sieved { known: sent, rest } = body::read::<Sieved<'_, Body>>(sent)?;
     let model = sent.model.map(|name| {
         name.parse().map_err(|bad| Failure::bad_field("model", format!("model: {bad}")))
     });
@@ -87,8 +93,20 @@ pub fn decode(sent: &[u8]) -> Result<Asked, Failure> {
         dimensions,
         purpose: word("input_type", sent.input_type)?,
         user: word("user", sent.user)?,
+        extra: further(rest),
     };
     Ok(Asked { model: model.transpose()?, request, encoding })
+}
+
+/// Further members, as far as they fit: one that is not known is no mistake of the client.
+fn further(rest: Vec<(String, &RawValue)>) -> Map<String, Value> {
+    let (most, longest_name, longest) = FURTHER;
+    let fits = |(name, raw): &(String, &RawValue)| {
+        name.len() <= longest_name && raw.get().len() <= longest && raw.get() != "null"
+    };
+    let mut allowance = Allowance::default();
+    let fitting = rest.into_iter().filter(fits).take(most);
+    fitting.filter_map(|(name, raw)| Some((name, allowance.read(raw).ok()?))).collect()
 }
 
 fn check(inputs: &[EmbeddingInput]) -> Result<(), Failure> {
@@ -259,6 +277,16 @@ mod tests {
         assert_eq!(inputs(&json!([1, 2])), [EmbeddingInput::Tokens(vec![1, 2])]);
         let lists = [EmbeddingInput::Tokens(vec![1]), EmbeddingInput::Tokens(vec![2, 3])];
         assert_eq!(inputs(&json!([[1], [2, 3]])), lists);
+    }
+
+    #[test]
+    fn members_that_are_not_known_are_kept_as_far_as_they_fit() {
+        let body = json!({
+            "input": "a", "user": "ann", "truncate": true, "nothing": null,
+            "large": "x".repeat(FURTHER.2), "n".repeat(FURTHER.1 + 1): 1,
+        });
+        let extra = asked(&body).unwrap().request.extra;
+        assert_eq!(Value::Object(extra), json!({ "truncate": true }));
     }
 
     #[test]

@@ -31,7 +31,8 @@ const NAMES: &str = "messages role content type text tool_calls function name id
     inputText textGenerationConfig maxTokenCount inferenceConfig maxTokens topP toolConfig
     toolSpec inputSchema json toolChoice any auto toolUse toolResult toolUseId reasoningContent
     reasoningText redactedContent image document bytes s3Location uri requestMetadata
-    additionalModelRequestFields top_k service_tier title cachePoint guardContent";
+    additionalModelRequestFields top_k service_tier title cachePoint guardContent
+    stop top_logprobs logprobs logit_bias json_schema temperature allowed_tools mode";
 
 /// A small generator (xorshift64*), the same numbers in every run.
 struct Dice(u64);

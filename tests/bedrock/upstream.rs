@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outcrop::backend::{Ask, AwsClients, Backend, Deps, Outlet, Routes};
+use outcrop::backend::{Ask, AwsClients, Backend, Deps, OpenAiServers, Outlet, Routes};
 use outcrop::config::{self, Config, Model};
 use outcrop::emulator;
 use outcrop::metrics::Metrics;
@@ -103,6 +103,7 @@ impl Talk {
             metrics: Arc::clone(&metrics),
             config: Arc::new(config),
             discovery: Arc::default(),
+            openai: Arc::new(OpenAiServers::new(Duration::from_secs(1))),
         };
         let routes = Routes::open(deps).unwrap();
         let backend = Arc::clone(&routes.find(None).unwrap().backend);

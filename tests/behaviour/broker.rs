@@ -53,14 +53,15 @@ pub(crate) struct Broker {
     secrets: Mutex<Vec<String>>,
 }
 
+/// A running emulator, ended with the test.
 #[derive(Debug)]
-struct Emulated {
-    address: SocketAddr,
+pub(crate) struct Emulated {
+    pub(crate) address: SocketAddr,
     _serving: AbortOnDropHandle<()>,
 }
 
 impl Emulated {
-    async fn start(remembers: Option<Duration>) -> Self {
+    pub(crate) async fn start(remembers: Option<Duration>) -> Self {
         let mut settings = config::Emulator::default();
         settings.listen.set_port(0);
         settings.idle_session_ttl = remembers.unwrap_or(settings.idle_session_ttl);
@@ -252,6 +253,7 @@ impl Setup<'_> {
         let Self { settings, model, tables, .. } = self;
         format!(
             "server.listen = \"127.0.0.1:0\"\naws.endpoint_url = \"http://{emulator}\"\n\
+             openai.base_url = \"http://{emulator}/v1\"\n\
              turn.retry_delay_seconds = 0.01\n{settings}\n\n\
              [[models]]\nname = \"agent\"\nbackend = \"bedrock-agent\"\n\
              agent_id = \"AGENT12345\"\n{model}\n\n{tables}\n"

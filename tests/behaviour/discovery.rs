@@ -234,3 +234,109 @@ async fn where_nothing_is_to_be_known_nothing_is_asked() {
     broker.ask("hello there").text().await;
     assert_eq!(broker.upstream().await["control_plane"], json!({}));
 }
+
+/// Looks for models, and often.
+const LOOKING_FOR_MODELS: &str = "discovery.models = true\ndiscovery.refresh_seconds = 0.1";
+const NOVA: &str = "bedrock/amazon.nova-lite-v1:0";
+
+async fn with_models(settings: &str) -> Broker {
+    Broker::with(Setup { settings, ..Setup::default() }).await
+}
+
+/// Waits for a few more rounds of looking for models.
+async fn model_rounds(broker: &Broker, more: u64) {
+    let before = broker.control_plane_calls("ListFoundationModels").await;
+    let looked = async || broker.control_plane_calls("ListFoundationModels").await >= before + more;
+    until("further looks for models", looked).await;
+}
+
+#[tokio::test]
+async fn models_that_talk_or_make_vectors_are_listed_by_id_and_by_profile() {
+    let broker = with_models(LOOKING_FOR_MODELS).await;
+    let listed = models(&broker).await;
+    let names = names(&broker).await;
+    assert_eq!(names[0], "agent");
+    assert!(names[1..].is_sorted() && names.len() > 15, "{names:?}");
+    for expected in [
+        NOVA,
+        "bedrock/us.anthropic.claude-sonnet-4-20250514-v1:0",
+        "bedrock/amazon.titan-embed-text-v2:0",
+        "bedrock/cohere.embed-v4:0",
+    ] {
+        assert!(names.iter().any(|name| name == expected), "{expected} is not in {names:?}");
+    }
+    // By a profile only, and on its way out.
+    for other in
+        ["bedrock/anthropic.claude-sonnet-4-20250514-v1:0", "bedrock/amazon.titan-text-lite-v1"]
+    {
+        assert!(!names.iter().any(|name| name == other), "{other}");
+    }
+    let nova = listed.iter().find(|model| model["id"] == NOVA).unwrap();
+    assert_eq!(nova["owned_by"], "amazon");
+    let told = json!({
+        "name": "Nova Lite",
+        "input_modalities": ["text", "image", "video"],
+        "output_modalities": ["text"],
+        "streaming": true,
+    });
+    assert_eq!(nova["outcrop"], told);
+    let embedder = listed.iter().find(|model| model["id"] == "bedrock/cohere.embed-v4:0").unwrap();
+    assert_eq!(embedder["outcrop"]["output_modalities"], json!(["embedding"]));
+    for path in
+        ["/v1/models/bedrock/amazon.nova-lite-v1:0", "/v1/models/bedrock%2Famazon.nova-lite-v1%3A0"]
+    {
+        assert_eq!(&broker.get(path).send().await.json().await, nova);
+    }
+    let bare = broker.get("/v1/models/amazon.nova-lite-v1:0").send().await.json().await;
+    assert_eq!((&bare["id"], &bare["outcrop"]), (&json!("amazon.nova-lite-v1:0"), &told));
+}
+
+#[tokio::test]
+async fn a_discovered_model_can_be_asked_though_direct_names_cannot() {
+    let broker = with_models(LOOKING_FOR_MODELS).await;
+    for name in [NOVA, "us.anthropic.claude-sonnet-4-20250514-v1:0"] {
+        assert_eq!(broker.ask("say: hello").at_model(name).text().await, "hello");
+    }
+    let body = json!({"model": "bedrock/amazon.titan-embed-text-v2:0", "input": "hello there"});
+    assert_eq!(broker.post("/v1/embeddings", &body).send().await.status, 200);
+    let other = broker.ask("say: hello").at_model("bedrock/amazon.titan-text-lite-v1");
+    let other = other.answer().await;
+    assert_eq!((other.status, &*other.code()), (404, "model_not_found"));
+    let agents = broker.ask("say: hello").at_model("bedrock/agent/LOANAGENT1/LIVEALIAS1");
+    assert_eq!(agents.answer().await.status, 404);
+    let turns = broker.metric("outcrop_turns_total", &["model=\"direct\""]).await;
+    assert!((turns - 2.0).abs() < 0.1, "names of discovered models are no labels: {turns}");
+}
+
+#[tokio::test]
+async fn a_catalogue_that_cannot_be_read_leaves_what_was_known_and_is_complained_of_once() {
+    let fault = json!({ "fault": "access-denied", "operation": "ListInferenceProfiles" });
+    let setup =
+        Setup { settings: LOOKING_FOR_MODELS, control_plane: Some(fault), ..Setup::default() };
+    let broker = Broker::with(setup).await;
+    model_rounds(&broker, 3).await;
+    assert_eq!(names(&broker).await, ["agent"]);
+    assert_eq!(broker.log().matches("models cannot be listed").count(), 1);
+    assert!(broker.log().contains("bedrock:ListInferenceProfiles"), "{}", broker.log());
+    assert_eq!(broker.ask("say: hello").at_model(NOVA).answer().await.status, 404);
+    broker.set_up_control_plane(&json!({})).await;
+    until("the models", async || names(&broker).await.len() > 15).await;
+    for fault in ["503", "throttle"] {
+        broker.set_up_control_plane(&json!({ "fault": fault })).await;
+        model_rounds(&broker, 2).await;
+        assert!(names(&broker).await.len() > 15);
+    }
+    assert_eq!(broker.ask("say: hello").at_model(NOVA).text().await, "hello");
+}
+
+#[tokio::test]
+async fn a_key_bound_to_models_sees_those_of_its_own_alone() {
+    let tables = format!(
+        "[[keys]]\ntenant = \"acme\"\nkey = \"sk-acme-first-key\"\nmodels = [\"{NOVA}\"]\n"
+    );
+    let setup = Setup { settings: LOOKING_FOR_MODELS, tables: &tables, ..Setup::default() };
+    let broker = Broker::with(setup).await;
+    let listed = broker.get("/v1/models").key("sk-acme-first-key").send().await.json().await;
+    let data = listed["data"].as_array().unwrap();
+    assert_eq!((data.len(), &data[0]["id"]), (1, &json!(NOVA)));
+}

@@ -40,7 +40,7 @@ pub(super) async fn ask(
     messages: &[HarnessMessage],
     outlet: &Outlet,
 ) -> Result<FinishReason, Refused> {
-    let tools: Vec<_> = ask.request.tools.iter().map(inline_function).collect();
+    let tools: Vec<_> = ask.request.offered().iter().map(inline_function).collect();
     let mut answered = core
         .access
         .client

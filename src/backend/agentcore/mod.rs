@@ -58,6 +58,7 @@ pub(super) const KIND: Kind = Kind {
     name: NAME,
     direct_prefix: Some("bedrock/agentcore/"),
     direct: direct_settings,
+    fields: super::bedrock_agent::fields::FIELDS,
     check,
     open: |model, deps| match AgentCore::open(model, deps) {
         Some(backend) => Arc::new(backend),

@@ -122,7 +122,7 @@ impl Filled<'_> {
         match text {
             "{messages}" => ask.input.iter().map(spelling::message).collect(),
             "{history}" => ask.history.iter().map(|said| spelling::message(said)).collect(),
-            "{tools}" => ask.request.tools.iter().map(spelling::tool).collect(),
+            "{tools}" => ask.request.offered().iter().map(spelling::tool).collect(),
             "{metadata}" => json!(ask.request.metadata),
             _ => match text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
                 Some(name) => match self.word(name) {

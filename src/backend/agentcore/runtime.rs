@@ -44,7 +44,7 @@ pub(super) async fn ask(
         .send()
         .await
         .map_err(|error| failure::of_call(&error))?;
-    let mut answer = Answer::new(outlet, &ask.request.tools, core.thoughts(&ask.request));
+    let mut answer = Answer::new(outlet, ask.request.offered(), core.thoughts(&ask.request));
     match Framing::of(&answered.content_type) {
         Framing::Whole => whole(answered.response, core.turn.output_bytes, &mut answer).await?,
         framing => pieces(answered.response, framing, &mut answer).await?,

@@ -27,7 +27,7 @@ use super::names::ToolNames;
 use super::raw_json::RawJson;
 use super::tools::{Offer, Offered};
 use super::transcript::{Manner, Said, Writer, lacks_thoughts};
-use super::{cache, fetch, fields, format, thinking, tools};
+use super::{cache, fetch, format, thinking, tools};
 
 /// Entries of `requestMetadata`; characters of a key or a value of it.
 const METADATA_ENTRIES: usize = 16;
@@ -114,7 +114,6 @@ pub(super) fn prepare(
 ) -> Result<Call, Failure> {
     let request = &ask.request;
     let generation = &request.generation;
-    fields::check(&generation.extra)?;
     let must_not_think = tools::is_forced(request) || lacks_thoughts(&ask.history, &ask.input);
     let plan = thinking::plan(family, generation, must_not_think)?;
     let thinks = plan.is_on && family.maker == Maker::Anthropic;

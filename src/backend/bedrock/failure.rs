@@ -42,6 +42,12 @@ impl Refused {
         Self { failure, may_repeat: false, wants_whole: false }
     }
 
+    /// Vectors that were none.
+    pub(super) fn no_vectors() -> Self {
+        let message = "the model's answer was not the vectors that were asked for";
+        Self::for_good(Failure::new(FailureKind::UpstreamProtocol, message))
+    }
+
     /// An answer that was none.
     pub(super) fn no_answer(why: NoAnswer) -> Self {
         match why {

@@ -4,10 +4,11 @@
 //! keeps nothing, so each turn says the whole conversation again; the session owns it.
 //!
 //! A turn passes through: [`call`] says it in the service's words ([`transcript`], [`media`],
-//! [`tools`], [`format`], [`thinking`], [`cache`], each asking [`families`] what the model can
+//! [`tools`], [`format`](mod@format), [`thinking`], [`cache`], each asking [`families`] what the model can
 //! do); the SDK sends it; [`piece`] and [`answer`] make events of what comes back; [`failure`]
 //! says what went wrong. A model has no side effects: until it has said something, the call may
-//! be made again, and in another region.
+//! be made again, and in another region ([`attempts`]). Models that make [`embeddings`] instead of
+//! answers are asked by InvokeModel, each family in its own words.
 //! (Amazon Bedrock API Reference, "Converse" and "ConverseStream"; API model of 2023-09-30.)
 
 use std::sync::Arc;
@@ -17,16 +18,18 @@ use futures_util::FutureExt as _;
 use futures_util::future::{self, BoxFuture};
 
 use crate::config::{Model, Turn as TurnConfig};
-use crate::metrics::{Metrics, Outcome};
-use crate::turn::{Failure, FinishReason};
+use crate::metrics::Metrics;
+use crate::turn::{EmbeddingRequest, Embeddings, Failure, FailureKind, FinishReason};
 
 use super::aws::{ModelAccess, ModelPlace};
-use super::{Ask, Backend, Deps, Farewell, Kind, Mistake, Outlet, retry};
+use super::{Ask, Backend, Deps, Farewell, Kind, Mistake, Outlet};
 
 mod answer;
 mod attachment;
+mod attempts;
 mod cache;
 mod call;
+mod embeddings;
 mod failure;
 mod families;
 mod fetch;
@@ -44,22 +47,25 @@ mod tools;
 mod transcript;
 
 pub(in crate::backend) use families::is_model_id;
-pub use fields::{FIELDS, Treatment};
 
 use answer::Answer;
+use attempts::Attempts;
 use call::{Behind, Call};
+use embeddings::Embedder;
 use failure::Refused;
 use families::Family;
 use fetch::Fetcher;
 use piece::Piece;
 
-const NAME: &str = "bedrock";
+/// The kind's name.
+pub(super) const NAME: &str = "bedrock";
 
 /// The kind's entry in [`KINDS`](super::KINDS).
 pub(super) const KIND: Kind = Kind {
     name: NAME,
     direct_prefix: Some("bedrock/"),
     direct: direct_settings,
+    fields: fields::FIELDS,
     check,
     open: |model, deps| Arc::new(Bedrock::open(model, deps)),
 };
@@ -123,6 +129,11 @@ fn check(model: &Model) -> Vec<Mistake> {
     mistakes
 }
 
+/// Whether the model of this id makes vectors, in a way that is known here.
+pub(super) fn makes_embeddings(model_id: &str) -> bool {
+    embeddings::of(model_id).is_some()
+}
+
 /// The regions that are configured, in order.
 fn regions(model: &Model) -> impl Iterator<Item = &str> {
     let listed = model.text.regions.iter();
@@ -144,6 +155,8 @@ struct Shared {
     model: Model,
     model_id: String,
     family: &'static Family,
+    /// How it makes vectors of texts, if it does that and nothing else.
+    embedder: Option<&'static Embedder>,
     fetcher: Option<Fetcher>,
     turn: TurnConfig,
 }
@@ -167,6 +180,7 @@ impl Bedrock {
                 access: named.into_iter().map(|region| deps.aws.models(&place(region))).collect(),
                 metrics: Arc::clone(&deps.metrics),
                 family: families::of(behind),
+                embedder: embeddings::of(behind),
                 fetcher: model.text.fetch_urls.then(|| Fetcher::new(media::DOCUMENT_BYTES)),
                 turn: deps.config.turn.clone(),
                 model: model.clone(),
@@ -190,6 +204,10 @@ impl Backend for Bedrock {
         None
     }
 
+    fn embed(&self, request: EmbeddingRequest) -> BoxFuture<'static, Result<Embeddings, Failure>> {
+        embeddings::embed(Arc::clone(&self.shared), request).boxed()
+    }
+
     fn end(&self, _farewell: Farewell) -> BoxFuture<'static, Result<(), Failure>> {
         // Nothing is kept that could be ended.
         future::ready(Ok(())).boxed()
@@ -198,39 +216,29 @@ impl Backend for Bedrock {
 
 impl Shared {
     async fn answer(&self, ask: &Ask, outlet: &Outlet) -> Result<FinishReason, Failure> {
+        if self.embedder.is_some() {
+            let message = "this model makes embeddings and does not talk; POST /v1/embeddings";
+            return Err(Failure::new(FailureKind::UnsupportedParameter, message).at("model"));
+        }
         let behind = self.fetch(ask).await?;
         let mut call = call::prepare(&self.model, self.family, ask, &behind)?;
         drop(behind);
-        let mut delays = retry::delays(self.turn.retry_delay, self.turn.retries);
-        let mut place = 0;
+        let mut attempts = Attempts::new(self);
         loop {
             outlet.called();
-            let access = &self.access[place];
-            let refused = match self.attempt(access, &call, outlet).await {
+            let refused = match self.attempt(attempts.access(), &call, outlet).await {
                 Ok(reason) => {
-                    self.metrics.upstream_request(NAME, Outcome::Ok);
-                    access.budget.earn();
+                    attempts.succeeded();
                     return Ok(reason);
                 }
                 Err(refused) => refused,
             };
-            self.metrics.upstream_request(NAME, Outcome::Failed);
-            self.metrics.upstream_error(NAME, refused.failure.kind);
+            attempts.failed(&refused);
             if refused.wants_whole && call.streams {
                 call.streams = false;
                 continue;
             }
-            if !refused.may_repeat {
-                return Err(refused.failure);
-            }
-            place = (place + 1) % self.access.len();
-            // Another region is asked at once; all of them again after a while.
-            if place == 0 {
-                let wait = delays.next().filter(|_| access.budget.spend());
-                let Some(wait) = wait else { return Err(refused.failure) };
-                tokio::time::sleep(wait).await;
-            }
-            self.metrics.upstream_retry(NAME);
+            attempts.again(refused).await?;
         }
     }
 

@@ -35,6 +35,7 @@ mod citation;
 mod confirmation;
 pub(super) mod dialogue;
 pub(super) mod failure;
+pub(super) mod fields;
 mod files;
 pub(super) mod merge;
 pub(super) mod prose;
@@ -69,6 +70,7 @@ pub(super) const KIND: Kind = Kind {
     name: NAME,
     direct_prefix: Some(DIRECT_PREFIX),
     direct: direct_settings,
+    fields: fields::FIELDS,
     check,
     open: |model, deps| Arc::new(BedrockAgent::open(model, deps)),
 };

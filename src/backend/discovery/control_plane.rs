@@ -90,7 +90,7 @@ impl ControlPlane {
         let (mut agents, mut token) = (Vec::new(), None);
         for _ in 0..PAGES {
             let ask = || self.client.list_agents().max_results(PAGE).set_next_token(token.clone());
-            let page = self.call(|| ask().send()).await?;
+            let page = call(self.retry_delay, || ask().send()).await?;
             let prepared =
                 |agent: &AgentSummary| matches!(agent.agent_status, AgentStatus::Prepared);
             agents.extend(page.agent_summaries.into_iter().filter(prepared));
@@ -111,7 +111,7 @@ impl ControlPlane {
                 let ask = self.client.list_agent_aliases().agent_id(agent);
                 ask.max_results(PAGE).set_next_token(token.clone())
             };
-            let page = match self.call(|| ask().send()).await {
+            let page = match call(self.retry_delay, || ask().send()).await {
                 Ok(page) => page,
                 Err(Trouble { cause: Cause::Missing, .. }) => return Ok(Vec::new()),
                 Err(trouble) => return Err(trouble),
@@ -127,30 +127,31 @@ impl ControlPlane {
 
     /// How long an agent's working draft remembers a session without a turn, where it says so.
     pub(super) async fn idle_time(&self, agent: &str) -> Result<Option<Duration>, Trouble> {
-        let found = self.call(|| self.client.get_agent().agent_id(agent).send()).await?;
+        let found =
+            call(self.retry_delay, || self.client.get_agent().agent_id(agent).send()).await?;
         let seconds = found.agent.map_or(0, |agent| agent.idle_session_ttl_in_seconds);
         let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0);
         Ok(seconds.map(Duration::from_secs))
     }
+}
 
-    /// Makes a call, and again after a while when the service throttles.
-    async fn call<T, E, F>(&self, ask: impl Fn() -> F) -> Result<T, Trouble>
-    where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-    {
-        let mut delays = retry::delays(self.retry_delay, RETRIES);
-        loop {
-            let asked = tokio::time::timeout(CALL_TIMEOUT, Box::pin(ask())).await;
-            let trouble = match asked {
-                Ok(Ok(told)) => return Ok(told),
-                Ok(Err(error)) => Trouble::of(&error),
-                Err(_) => Trouble { cause: Cause::Failed, said: "no answer in time".to_owned() },
-            };
-            let wait = if trouble.cause == Cause::Throttled { delays.next() } else { None };
-            let Some(wait) = wait else { return Err(trouble) };
-            tokio::time::sleep(wait).await;
-        }
+/// Makes a call, and again after a while when the service throttles.
+pub(super) async fn call<T, E, F>(retry_delay: Duration, ask: impl Fn() -> F) -> Result<T, Trouble>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+{
+    let mut delays = retry::delays(retry_delay, RETRIES);
+    loop {
+        let asked = tokio::time::timeout(CALL_TIMEOUT, Box::pin(ask())).await;
+        let trouble = match asked {
+            Ok(Ok(told)) => return Ok(told),
+            Ok(Err(error)) => Trouble::of(&error),
+            Err(_) => Trouble { cause: Cause::Failed, said: "no answer in time".to_owned() },
+        };
+        let wait = if trouble.cause == Cause::Throttled { delays.next() } else { None };
+        let Some(wait) = wait else { return Err(trouble) };
+        tokio::time::sleep(wait).await;
     }
 }
 

@@ -1,5 +1,5 @@
-//! What the control plane tells of agents: which there are, and how long each remembers a
-//! session without a turn.
+//! What Bedrock's control planes tell: which agents and which models there are, and how long an
+//! agent remembers a session without a turn.
 //!
 //! One task asks ([`Discovery::watch`]). Requests read what it last learnt, never wait for it,
 //! and take no lock. A question that cannot be answered leaves what was known before: the last
@@ -19,7 +19,10 @@ use crate::turn::ModelName;
 use super::{AwsClients, bedrock_agent};
 
 mod control_plane;
+mod models;
 mod watcher;
+
+pub use models::FoundModel;
 
 use watcher::Watcher;
 
@@ -28,8 +31,10 @@ use watcher::Watcher;
 pub struct Discovery {
     /// In the order of their names, each once.
     agents: ArcSwap<Vec<Arc<FoundAgent>>>,
+    /// In the order of their names, each once.
+    models: ArcSwap<Vec<Arc<FoundModel>>>,
     idle: ArcSwap<IdleTimes>,
-    /// Cancelled once the agents were looked for, with or without success.
+    /// Cancelled once agents and models were looked for, with or without success.
     looked: CancellationToken,
 }
 
@@ -82,7 +87,8 @@ impl Discovery {
         }
     }
 
-    /// Waits until [`watch`](Self::watch) has looked for agents once, with or without success.
+    /// Waits until [`watch`](Self::watch) has looked for agents and models once, with or
+    /// without success.
     pub async fn looked(&self) {
         self.looked.cancelled().await;
     }
@@ -99,6 +105,21 @@ impl Discovery {
         let agents = self.agents.load();
         let place = agents.binary_search_by(|found| found.model.cmp(model)).ok()?;
         agents.get(place).cloned()
+    }
+
+    /// Bedrock's models that were found, in the order of their ids.
+    #[must_use]
+    pub fn models(&self) -> Arc<Vec<Arc<FoundModel>>> {
+        self.models.load_full()
+    }
+
+    /// The model that was found under this direct name, with or without its prefix.
+    #[must_use]
+    pub fn model(&self, name: &ModelName) -> Option<Arc<FoundModel>> {
+        let found = self.models.load();
+        let id = models::id_of(name);
+        let place = found.binary_search_by(|found| models::id_of(&found.model).cmp(id)).ok()?;
+        found.get(place).cloned()
     }
 
     /// The idle time of a model's agent, to be read at every turn.

@@ -13,6 +13,7 @@ use crate::backend::bedrock_agent::{self, DIRECT_PREFIX, DRAFT_ALIAS};
 use crate::config::{Config, Discovery as Knobs};
 
 use super::control_plane::{Cause, ControlPlane, Trouble};
+use super::models::Catalogue;
 use super::{AgentAt, Discovery, FoundAgent};
 
 /// Calls at once.
@@ -33,12 +34,16 @@ pub(super) struct Watcher<'a> {
     /// The region whose agents are listed.
     home: String,
     planes: HashMap<String, ControlPlane>,
+    /// Where models are listed, if they are.
+    catalogue: Option<Catalogue>,
     /// The agents of the configuration.
     configured: BTreeSet<AgentAt>,
     /// The agents that the credentials may not read, and until when nobody asks again.
     denied: HashMap<AgentAt, Instant>,
     /// Whether the log was told that agents cannot be listed, and not yet that they can again.
     is_warned: bool,
+    /// The same of models.
+    is_warned_of_models: bool,
     /// Whether the log was told that an agent may not be read.
     is_denial_told: bool,
 }
@@ -49,7 +54,8 @@ impl<'a> Watcher<'a> {
         let knobs = &config.discovery;
         let models = config.models.iter().filter(|model| model.backend == bedrock_agent::NAME);
         let configured: BTreeSet<_> = models.filter_map(|model| AgentAt::of(model, aws)).collect();
-        if !knobs.agents && (!knobs.idle_ttl || configured.is_empty()) {
+        let wants_idle_times = knobs.idle_ttl && !configured.is_empty();
+        if !knobs.agents && !knobs.models && !wants_idle_times {
             return None;
         }
         let home = aws.region().to_owned();
@@ -61,11 +67,15 @@ impl<'a> Watcher<'a> {
         Some(Self {
             known,
             knobs,
+            catalogue: knobs
+                .models
+                .then(|| Catalogue::new(aws.catalogue(&home), config.turn.retry_delay)),
             planes: regions.into_iter().map(plane).collect(),
             home,
             configured,
             denied: HashMap::new(),
             is_warned: false,
+            is_warned_of_models: false,
             is_denial_told: false,
         })
     }
@@ -83,6 +93,7 @@ impl<'a> Watcher<'a> {
     /// Asks everything once.
     async fn round(&mut self) -> Result<(), Trouble> {
         let listed = if self.knobs.agents { self.list().await } else { Ok(()) };
+        let listed = listed.and(self.list_models().await);
         self.known.looked.cancel();
         let read = if self.knobs.idle_ttl { self.read_idle_times().await } else { Ok(()) };
         listed.and(read)
@@ -108,6 +119,30 @@ impl<'a> Watcher<'a> {
                 self.is_warned = true;
                 let todo = what_to_do(trouble.cause);
                 tracing::warn!(error = %trouble, "agents cannot be listed; {todo}");
+                Err(trouble)
+            }
+        }
+    }
+
+    async fn list_models(&mut self) -> Result<(), Trouble> {
+        let Some(catalogue) = &self.catalogue else { return Ok(()) };
+        match catalogue.models().await {
+            Ok(found) => {
+                if found.len() != self.known.models.load().len() || self.is_warned_of_models {
+                    tracing::info!(models = found.len(), "models were discovered");
+                }
+                self.is_warned_of_models = false;
+                self.known.models.store(Arc::new(found));
+                Ok(())
+            }
+            Err(trouble) if self.is_warned_of_models => {
+                tracing::debug!(error = %trouble, "models still cannot be listed");
+                Err(trouble)
+            }
+            Err(trouble) => {
+                self.is_warned_of_models = true;
+                let todo = what_to_do_about_models(trouble.cause);
+                tracing::warn!(error = %trouble, "models cannot be listed; {todo}");
                 Err(trouble)
             }
         }
@@ -197,6 +232,20 @@ fn what_to_do(cause: Cause) -> &'static str {
         Cause::Missing | Cause::Failed => {
             "see that the control plane of Bedrock agents can be reached from here, or set \
              discovery.agents = false"
+        }
+    }
+}
+
+fn what_to_do_about_models(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Denied => {
+            "grant bedrock:ListFoundationModels and bedrock:ListInferenceProfiles to the broker's \
+             credentials, or set discovery.models = false"
+        }
+        Cause::Throttled => "raise discovery.refresh_seconds",
+        Cause::Missing | Cause::Failed => {
+            "see that the control plane of Bedrock can be reached from here, or set \
+             discovery.models = false"
         }
     }
 }

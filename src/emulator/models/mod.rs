@@ -119,7 +119,17 @@ fn listed(emulated: &Emulated, request: &Request<Incoming>) -> Option<Response<R
             catalogue::foundation_model(&id)
         }
     };
-    let found = authorise(request.headers()).and(found);
+    let operation = match path {
+        "/foundation-models" => "ListFoundationModels",
+        "/inference-profiles" => "ListInferenceProfiles",
+        _ => "GetFoundationModel",
+    };
+    let fault = emulated.fleet.fault(operation, emulated.behaviour.fault.as_ref());
+    let refused = match fault {
+        Some(Fault::Refuse(refuse)) => Err(refuse.with),
+        _ => Ok(()),
+    };
+    let found = authorise(request.headers()).and(refused).and(found);
     Some(match found {
         Ok(body) => whole(&body),
         Err(refusal) => refusal.response(request_id()).map(Either::Left),

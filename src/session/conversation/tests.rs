@@ -372,7 +372,7 @@ fn instructions_are_kept_for_clients_that_send_only_what_is_new() {
     let system = Message::text(Role::System, "be kind");
     turn(&mut held, &[system.clone(), user("hi")], "Hello!", 1);
     turn(&mut held, &[user("and?")], "Yes.", 2);
-    assert_eq!(*held.record().system, [system.clone()]);
+    assert_eq!(*held.record().system, *std::slice::from_ref(&system));
     let stern = Message::text(Role::System, "be stern");
     turn(&mut held, &[stern.clone(), user("again")], "No.", 3);
     assert_eq!(*held.record().system, [stern]);

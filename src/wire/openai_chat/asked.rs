@@ -6,15 +6,19 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::turn::{Failure, FailureKind, Message, Role, SessionHints, SessionId, TurnRequest};
 use crate::wire::agent_fields::{Attributes, Texts};
 use crate::wire::bounded::{Allowance, AtMost};
 use crate::wire::extension::Extension;
+use crate::wire::sieve::Sieved;
 use crate::wire::whole::Whole;
 use crate::wire::{Asked, Defaults, Options, body};
 
+use super::generation::{Making, ResponseFormat, Stop};
 use super::messages::Messages;
+use super::passed_on;
 use super::tools::{Choice, Functions, Offer, Tools};
 
 /// `metadata` by OpenAI's rule: pairs, characters in a key, characters in a value.
@@ -26,26 +30,27 @@ const LONGEST_SPEAKER: usize = 512;
 
 /// Reads a chat request.
 pub(super) fn decode(sent: &[u8], defaults: &Defaults) -> Result<Asked, Failure> {
-    let body: Body<'_> = body::read(sent)?;
+    let Sieved { known: mut body, rest } = body::read::<Sieved<'_, Body<'_>>>(sent)?;
     body.refuse_what_cannot_be_honoured()?;
     let metadata = body.metadata()?;
     let hints = SessionHints { named: body.session(&metadata)?, speaker: body.speaker()? };
     let mut allowance = Allowance::default();
-    let Some(messages) = body.messages else {
+    let Some(messages) = body.messages.take() else {
         return Err(Failure::bad_field("messages", "messages is required"));
     };
-    let offer = Offer {
-        tools: body.tools,
-        tool_choice: body.tool_choice,
-        functions: body.functions,
-        function_call: body.function_call,
-    };
+    let messages = messages.into_messages(&mut allowance)?;
+    let offer = body.offer().into_tools(&mut allowance)?;
+    let mut generation = body.making().into_generation(&mut allowance)?;
+    generation.tool_choice = offer.choice;
+    generation.extra = passed_on::collect(rest, body.call.is_some(), &mut allowance)?;
+    body.pass_speaker_on(&mut generation.extra);
     let mut request = TurnRequest {
         model: body.model.map(|name| parsed("model", &name)).transpose()?,
-        messages: messages.into_messages(&mut allowance)?,
+        messages,
         hints,
         metadata,
-        tools: offer.into_tools(&mut allowance)?,
+        tools: offer.tools,
+        generation,
         ..TurnRequest::default()
     };
     if let Some(extension) = body.outcrop {
@@ -60,7 +65,7 @@ pub(super) fn decode(sent: &[u8], defaults: &Defaults) -> Result<Asked, Failure>
     })
 }
 
-/// The members that are read; every other one is skipped.
+/// The members that are read; the others may be passed on.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "an object")]
 struct Body<'a> {
@@ -72,16 +77,26 @@ struct Body<'a> {
     n: Option<Whole>,
     modalities: Option<AtMost<String, MAX_MODALITIES>>,
     audio: Option<IgnoredAny>,
-    response_format: Option<ResponseFormat>,
     #[serde(borrow)]
     tools: Option<Tools<'a>>,
     tool_choice: Option<Choice>,
-    /// Has to be a boolean, and changes nothing: how many calls there are is the agent's to say.
-    #[serde(rename = "parallel_tool_calls")]
-    _parallel_tool_calls: Option<bool>,
+    parallel_tool_calls: Option<bool>,
     #[serde(borrow)]
     functions: Option<Functions<'a>>,
     function_call: Option<Choice>,
+    max_completion_tokens: Option<Whole>,
+    max_tokens: Option<Whole>,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    top_k: Option<Whole>,
+    stop: Option<Stop>,
+    seed: Option<Whole>,
+    frequency_penalty: Option<f64>,
+    presence_penalty: Option<f64>,
+    reasoning_effort: Option<String>,
+    service_tier: Option<String>,
+    #[serde(borrow)]
+    response_format: Option<ResponseFormat<'a>>,
     session_id: Option<String>,
     conversation: Option<Conversation>,
     conversation_id: Option<String>,
@@ -104,12 +119,6 @@ struct StreamOptions {
     include_usage: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(expecting = "an object")]
-struct ResponseFormat {
-    r#type: Option<String>,
-}
-
 /// What voice platforms add: of the many members, those that name the conversation. A platform
 /// may send any shape, so what does not fit counts as absent.
 #[derive(Debug, Default, Deserialize)]
@@ -125,7 +134,7 @@ impl Platform {
     }
 }
 
-impl Body<'_> {
+impl<'a> Body<'a> {
     fn refuse_what_cannot_be_honoured(&self) -> Result<(), Failure> {
         let unsupported = |param: &'static str, message: &'static str| {
             Err(Failure::new(FailureKind::UnsupportedParameter, message).at(param))
@@ -144,12 +153,44 @@ impl Body<'_> {
         if self.audio.is_some() {
             return unsupported("audio", "audio is not produced; leave audio out");
         }
-        let format = self.response_format.as_ref().and_then(|format| format.r#type.as_deref());
-        if format.is_some_and(|format| format != "text") {
-            let message = "response_format must be text: agents cannot be held to a schema";
-            return unsupported("response_format", message);
-        }
         Ok(())
+    }
+
+    fn offer(&mut self) -> Offer<'a> {
+        Offer {
+            tools: self.tools.take(),
+            tool_choice: self.tool_choice.take(),
+            functions: self.functions.take(),
+            function_call: self.function_call.take(),
+        }
+    }
+
+    fn making(&mut self) -> Making<'a> {
+        Making {
+            max_completion_tokens: self.max_completion_tokens,
+            max_tokens: self.max_tokens,
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            stop: self.stop.take(),
+            seed: self.seed,
+            frequency_penalty: self.frequency_penalty,
+            presence_penalty: self.presence_penalty,
+            parallel_tool_calls: self.parallel_tool_calls,
+            reasoning_effort: self.reasoning_effort.take(),
+            service_tier: self.service_tier.take(),
+            response_format: self.response_format.take(),
+        }
+    }
+
+    /// Who speaks is read here, and upstreams of OpenAI's dialect take it by the same names.
+    fn pass_speaker_on(&self, passed: &mut Map<String, Value>) {
+        let ways = [("user", &self.user), ("safety_identifier", &self.safety_identifier)];
+        for (name, speaker) in ways {
+            if let Some(speaker) = speaker.as_ref().filter(|speaker| !speaker.is_empty()) {
+                passed.insert(name.to_owned(), Value::String(speaker.clone()));
+            }
+        }
     }
 
     /// `metadata` as strings. OpenAI's limits hold, but not for voice platforms, which put

@@ -22,9 +22,11 @@
 //!
 //! What stands in `outcrop` overrides the model's settings for this turn.
 //!
-//! Tools are functions, by `tools` or by the older `functions`; `tool_choice` and
-//! `function_call` matter only where they are `none`, which offers none. Calls come as
-//! `tool_calls` either way.
+//! Tools are functions, by `tools` or by the older `functions`, chosen by `tool_choice` or
+//! `function_call`. Calls come as `tool_calls` either way.
+//!
+//! What becomes of the members that say how an answer is made is for the backend to say
+//! (`docs/formats.md`); here they are only checked.
 //!
 //! Replies may carry more than OpenAI's, what is empty left out:
 //!
@@ -51,43 +53,22 @@ use super::{
 };
 
 mod asked;
+mod choice;
 mod citations;
 mod completion;
 mod content;
 mod extras;
+mod generation;
 mod messages;
+mod passed_on;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod tools;
 mod usage;
 
-/// Members of OpenAI's that are accepted, whatever their value, and change nothing.
-pub const IGNORED: &[&str] = &[
-    "frequency_penalty",
-    "logit_bias",
-    "logprobs",
-    "max_completion_tokens",
-    "max_tokens",
-    "moderation",
-    "prediction",
-    "presence_penalty",
-    "previous_response_id",
-    "prompt_cache_key",
-    "prompt_cache_options",
-    "prompt_cache_retention",
-    "reasoning_effort",
-    "seed",
-    "service_tier",
-    "stop",
-    "store",
-    "stream_options.include_obfuscation",
-    "temperature",
-    "top_logprobs",
-    "top_p",
-    "verbosity",
-    "web_search_options",
-];
+/// Members that ask for what no session gives, refused whoever answers.
+pub const REFUSED: &[&str] = &["audio", "modalities", "n"];
 
 /// The format.
 #[derive(Debug, Clone, Copy)]

@@ -1,21 +1,22 @@
 //! The tools that a chat request offers: `tools`, and the older `functions`.
 //!
-//! Only functions: a custom tool takes free text, and nobody behind the broker calls one. The
-//! choice among them stays with the agent, but `none` takes the offer back.
+//! Only functions: a custom tool takes free text, and nobody behind the broker calls one. What is
+//! chosen among them goes along as [`ToolChoice`]; agents decide by themselves, but for `none`.
 
 use std::collections::HashSet;
-use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Unexpected, Visitor};
 use serde_json::value::RawValue;
 
-use crate::turn::{Failure, FailureKind, Tool};
+use crate::turn::{Failure, FailureKind, Tool, ToolChoice};
 use crate::wire::body::wrong;
 use crate::wire::bounded::{Allowance, AtMost};
+use crate::wire::json_schema;
+
+pub(super) use super::choice::Choice;
 
 /// Tools in one request, by OpenAI's rule for both lists.
-const MAX_TOOLS: usize = 128;
+pub(super) const MAX_TOOLS: usize = 128;
 /// Characters in the name of a function, by OpenAI's rule.
 const LONGEST_NAME: usize = 64;
 
@@ -43,15 +44,6 @@ pub(super) struct SentFunction<'a> {
     parameters: Option<&'a RawValue>,
 }
 
-/// `tool_choice` and `function_call`: whether the offer stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Choice {
-    /// `none`.
-    Withdrawn,
-    /// Anything else: the agent decides by itself.
-    Open,
-}
-
 /// The members of a request that offer tools.
 #[derive(Debug)]
 pub(super) struct Offer<'a> {
@@ -61,13 +53,23 @@ pub(super) struct Offer<'a> {
     pub(super) function_call: Option<Choice>,
 }
 
+/// The tools in our own vocabulary, and what is chosen among them.
+#[derive(Debug)]
+pub(super) struct Offered {
+    pub(super) tools: Vec<Tool>,
+    pub(super) choice: ToolChoice,
+}
+
 impl Offer<'_> {
-    /// The tools in our own vocabulary; what is withdrawn is checked all the same.
+    /// Reads the offer and settles the choice.
+    ///
+    /// Where both lists are there, the choice made for `tools` counts, and `none` for one of
+    /// them withdraws that list alone.
     ///
     /// # Errors
     /// [`FailureKind::BadRequest`] at the member at fault, [`FailureKind::UnsupportedParameter`]
     /// at the type of a tool that is no function.
-    pub(super) fn into_tools(self, allowance: &mut Allowance) -> Result<Vec<Tool>, Failure> {
+    pub(super) fn into_tools(self, allowance: &mut Allowance) -> Result<Offered, Failure> {
         let mut tools = Vec::new();
         for (index, tool) in self.tools.into_iter().flat_map(|list| list.0).enumerate() {
             let at = format!("tools[{index}]");
@@ -82,14 +84,24 @@ impl Offer<'_> {
             let message = format!("tools and functions must be at most {MAX_TOOLS} together");
             return Err(Failure::bad_field("functions", message));
         }
-        if self.tool_choice == Some(Choice::Withdrawn) {
+        let is_none = |choice: &Option<Choice>| matches!(choice, Some(Choice::None));
+        if is_none(&self.tool_choice) && !functions.is_empty() && !is_none(&self.function_call) {
             tools.clear();
         }
-        if self.function_call != Some(Choice::Withdrawn) {
-            tools.append(&mut functions);
+        if is_none(&self.function_call) && !tools.is_empty() && !is_none(&self.tool_choice) {
+            functions.clear();
         }
+        let (member, choice) = if tools.is_empty() && !functions.is_empty() {
+            ("function_call", self.function_call)
+        } else {
+            ("tool_choice", self.tool_choice)
+        };
+        tools.append(&mut functions);
         check_that_names_differ(&tools)?;
-        Ok(tools)
+        match choice {
+            Some(choice) => choice.among(member, tools),
+            None => Ok(Offered { tools, choice: ToolChoice::Auto }),
+        }
     }
 }
 
@@ -112,11 +124,16 @@ impl SentFunction<'_> {
         })?;
         let parameters = self.parameters.map(|raw| allowance.object(raw)).transpose();
         let parameters = parameters.map_err(|why| wrong(format!("{at}.parameters"), why))?;
+        if let Some(schema) = &parameters {
+            json_schema::check(schema)
+                .map_err(|(within, why)| wrong(format!("{at}.parameters{within}"), why))?;
+        }
         Ok(Tool { name, description: self.description, parameters })
     }
 }
 
-fn is_function_name(name: &str) -> bool {
+/// Whether a text may name a function, or a schema: OpenAI has one rule for both.
+pub(super) fn is_function_name(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_allowed)
 }
@@ -128,33 +145,4 @@ fn check_that_names_differ(tools: &[Tool]) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::bad_field("tools", "tools must differ in their names: a call names its tool"))
-}
-
-impl<'de> Deserialize<'de> for Choice {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        source.deserialize_any(ChoiceVisitor)
-    }
-}
-
-struct ChoiceVisitor;
-
-impl<'de> Visitor<'de> for ChoiceVisitor {
-    type Value = Choice;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("none, auto, required or an object that names a tool")
-    }
-
-    fn visit_str<E: Error>(self, choice: &str) -> Result<Choice, E> {
-        match choice {
-            "none" => Ok(Choice::Withdrawn),
-            "auto" | "required" => Ok(Choice::Open),
-            other => Err(E::invalid_value(Unexpected::Str(other), &self)),
-        }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Choice, A::Error> {
-        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Choice::Open)
-    }
 }

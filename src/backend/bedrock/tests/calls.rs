@@ -251,7 +251,6 @@ fn tiers_latency_and_guardrails_are_the_requests_or_the_models() {
 #[test]
 fn what_cannot_be_had_is_refused_where_it_stands() {
     let cases = [
-        (THINKER, Generation { extra: object(json!({"n": 2})), ..Generation::default() }, "n"),
         (
             CLAUDE,
             Generation { effort: Some(Effort::High), ..Generation::default() },
@@ -276,10 +275,6 @@ fn a_model_that_streams_no_tools_answers_in_one_piece() {
     let mut whole = model(CLAUDE);
     whole.stream = false;
     assert!(!said_to(&whole, TurnRequest::default()).unwrap().streams);
-}
-
-fn object(value: Value) -> serde_json::Map<String, Value> {
-    value.as_object().unwrap().clone()
 }
 
 #[test]

@@ -3,4 +3,5 @@
 mod decoding;
 mod encoding;
 mod extension;
+mod generation;
 mod tools;

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::turn::{FailureKind, Status, Tool};
+use crate::turn::{FailureKind, Status, Tool, ToolChoice};
 
 use super::super::*;
 
@@ -48,18 +48,79 @@ fn legacy_functions_are_tools_too() {
     assert_eq!(names(both), ["new", "old"]);
 }
 
+fn chosen(members: Value) -> Result<(Vec<String>, ToolChoice), Failure> {
+    let mut body = json!({"messages": [{"role": "user", "content": "hi"}]});
+    body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    let request = decode(&body)?.request;
+    let names = request.tools.into_iter().map(|tool| tool.name);
+    Ok((names.collect(), request.generation.tool_choice))
+}
+
 #[test]
-fn whoever_chooses_none_offers_none() {
-    let tools = json!([function("a")]);
-    let with = |choice: Value| names(json!({"tools": tools, "tool_choice": choice}));
-    assert!(with(json!("none")).is_empty());
-    let named = json!({"type": "function", "function": {"name": "a"}});
-    let allowed = json!({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}});
-    for choice in [Value::Null, json!("auto"), json!("required"), named, allowed] {
-        assert_eq!(with(choice), ["a"]);
+fn what_is_chosen_among_the_tools_reaches_the_turn() {
+    let tools = json!([function("a"), function("b")]);
+    let with = |choice: Value| chosen(json!({"tools": tools, "tool_choice": choice})).unwrap();
+    let both = ["a".to_owned(), "b".to_owned()];
+    let named = ToolChoice::Named("b".to_owned());
+    for (choice, expected) in [
+        (Value::Null, ToolChoice::Auto),
+        (json!("auto"), ToolChoice::Auto),
+        (json!("none"), ToolChoice::None),
+        (json!("required"), ToolChoice::Required),
+        (json!({"type": "function", "function": {"name": "b"}}), named.clone()),
+        (json!({"function": {"name": "b"}}), named.clone()),
+    ] {
+        assert_eq!(with(choice), (both.to_vec(), expected));
     }
+    let allowed = |mode: &str| {
+        let one = json!({"type": "function", "function": {"name": "b"}});
+        json!({"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [one]}})
+    };
+    assert_eq!(with(allowed("auto")), (vec!["b".to_owned()], ToolChoice::Auto));
+    assert_eq!(with(allowed("required")), (vec!["b".to_owned()], ToolChoice::Required));
+}
+
+#[test]
+fn the_older_choice_is_one_among_functions() {
     let functions = json!([{"name": "old"}]);
-    assert!(names(json!({"functions": functions, "function_call": "none"})).is_empty());
+    let with =
+        |choice: Value| chosen(json!({"functions": functions, "function_call": choice})).unwrap().1;
+    assert_eq!(with(json!("none")), ToolChoice::None);
+    assert_eq!(with(json!({"name": "old"})), ToolChoice::Named("old".to_owned()));
+    let mixed = |tools: &str, functions: &str| {
+        let choices = json!({"tools": [function("new")], "functions": [{"name": "old"}],
+            "tool_choice": tools, "function_call": functions});
+        chosen(choices).unwrap()
+    };
+    assert_eq!(mixed("none", "auto"), (vec!["old".to_owned()], ToolChoice::Auto));
+    assert_eq!(mixed("required", "none"), (vec!["new".to_owned()], ToolChoice::Required));
+    let both = vec!["new".to_owned(), "old".to_owned()];
+    assert_eq!(mixed("none", "none"), (both, ToolChoice::None));
+}
+
+#[test]
+fn a_choice_that_is_not_offered_is_named() {
+    let tools = json!([function("a")]);
+    let function = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let allowed = |mode: &str, tools: Value| json!({"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}});
+    for (tools, choice) in [
+        (&tools, function("b")),
+        (&tools, json!({"type": "function"})),
+        (&tools, allowed("auto", json!([function("b")]))),
+        (&tools, allowed("required", json!([]))),
+        (&tools, allowed("any", json!([]))),
+        (&Value::Null, json!("required")),
+        (&json!([]), function("a")),
+    ] {
+        let failure = chosen(json!({"tools": tools, "tool_choice": choice})).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::BadRequest, "{choice}");
+        assert!(failure.param.unwrap().starts_with("tool_choice"), "{choice}");
+    }
+    let custom = json!({"type": "custom", "custom": {"name": "a"}});
+    let failure = chosen(json!({"tools": tools, "tool_choice": custom})).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::UnsupportedParameter);
+    let failure = chosen(json!({"function_call": {"name": "x"}, "functions": [{"name": "old"}]}));
+    assert_eq!(failure.unwrap_err().param.as_deref(), Some("function_call"));
 }
 
 #[test]
@@ -76,6 +137,7 @@ fn what_is_wrong_with_an_offer_is_named() {
         (with(json!([])), "tools[0].function.parameters"),
         (with(json!("{}")), "tools[0].function.parameters"),
         (with(json!(false)), "tools[0].function.parameters"),
+        (with(json!({"type": "text"})), "tools[0].function.parameters.type"),
         (json!({"tools": [{"type": "function"}]}), "tools[0].function"),
         (json!({"tools": [{"type": "function", "function": {}}]}), "tools[0].function.name"),
         (
