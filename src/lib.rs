@@ -28,8 +28,8 @@
 //!    nothing of backends, and backends nothing of them: both speak the vocabulary in [`turn`].
 //!    The answer is in the format of the body, or in the one that `target_format` names.
 //! 4. [`Routes`](backend::Routes) finds the model: a configured name, a direct form, or the
-//!    default. Agents that nobody configured are known from the control plane, which a task of
-//!    its own asks from time to time (`backend/discovery/watcher.rs`).
+//!    default. Agents and models that nobody configured are known from the control plane, which a
+//!    task of its own asks from time to time (`backend/discovery/watcher.rs`).
 //! 5. [`Sessions::submit`](session::Sessions::submit) works out which session this is. A name
 //!    that the client gave comes first; else the transcript that it resent is looked up by its
 //!    digest (`session/identity.rs`); else a session begins. The session's actor is looked up in
@@ -115,6 +115,8 @@
 //! | digests of transcripts | above 500,000 the old ones go early | `session/identity.rs` |
 //! | upstream retries | 2 a turn, and a budget for each region and endpoint | `turn.retries`, `backend/retry.rs` |
 //! | discovered agents | 500 aliases, 4 calls at once, 10 s each | `discovery.max_agents`, `backend/discovery/watcher.rs` |
+//! | discovered models | 2,000 | `backend/discovery/models.rs` |
+//! | calls for the embeddings of one request | 8 at once | `backend/bedrock/embeddings/mod.rs` |
 //! | log lines waiting to be written | 10,000, then dropped and counted | `cli/logging.rs` |
 //! | different `model` labels | 500 | [`metrics::MAX_MODELS`] |
 //!

@@ -143,6 +143,8 @@ fi
 
 OUTCROP_KEY=oc_$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 OUTCROP_MODEL=demo-agent
+start emulate emulate --listen 127.0.0.1:0
+EMULATOR_URL=$address
 cat >"$work/outcrop.toml" <<TOML
 [server]
 listen = "127.0.0.1:0"
@@ -150,6 +152,9 @@ keep_alive_seconds = 0.2
 
 [routing]
 allow_direct = true
+
+[openai]
+base_url = "$EMULATOR_URL/v1"
 
 [[models]]
 name = "$OUTCROP_MODEL"
@@ -162,8 +167,6 @@ tenant = "clients"
 key = "$OUTCROP_KEY"
 TOML
 
-start emulate emulate --listen 127.0.0.1:0
-EMULATOR_URL=$address
 start serve serve --config "$work/outcrop.toml" --listen 127.0.0.1:0
 OUTCROP_URL=$address
 export EMULATOR_URL OUTCROP_URL OUTCROP_KEY OUTCROP_MODEL

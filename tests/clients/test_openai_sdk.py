@@ -344,3 +344,51 @@ def test_a_stream_that_breaks_raises_after_the_text_that_came(client, mark, faul
     assert text_of(chunks).split() == ["1", "2"]
     assert caught.value.code.startswith("upstream_")
     assert not any(chunk.choices[0].finish_reason for chunk in chunks)
+
+
+# --- embeddings --------------------------------------------------------------------------------
+
+TITAN = "amazon.titan-embed-text-v2:0"
+COHERE = "cohere.embed-english-v3"
+UPSTREAM = "openai/text-embedding-3-small"
+
+
+def likeness(one, other):
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("model", [TITAN, COHERE, UPSTREAM])
+def test_embeddings_come_in_the_order_of_the_texts(client, model):
+    texts = ["personal loans", "the weather in Oslo", "home loans"]
+    # The SDK asks for base64 by itself, and turns it into numbers.
+    made = client.embeddings.create(model=model, input=texts)
+    assert made.object == "list" and made.model == model
+    assert [item.index for item in made.data] == [0, 1, 2]
+    loans, weather, homes = (item.embedding for item in made.data)
+    assert all(isinstance(number, float) for number in loans)
+    assert likeness(loans, homes) > likeness(loans, weather)
+    assert made.usage.prompt_tokens == made.usage.total_tokens > 0
+    numbers = client.embeddings.create(model=model, input=texts[0], encoding_format="float")
+    assert numbers.data[0].embedding == pytest.approx(loans, abs=1e-6)
+
+
+def test_embeddings_have_the_dimensions_asked_for(client):
+    made = client.embeddings.create(model=TITAN, input="personal loans", dimensions=256)
+    assert len(made.data[0].embedding) == 256
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.embeddings.create(model=TITAN, input="personal loans", dimensions=7)
+    assert refused.value.param == "dimensions"
+
+
+def test_an_agent_makes_no_embeddings(client):
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.embeddings.create(model=MODEL, input="personal loans")
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "model")
+
+
+def test_tokens_are_for_upstreams_that_know_them(client):
+    made = client.embeddings.create(model=UPSTREAM, input=[[1, 2, 3], [4]])
+    assert len(made.data) == 2
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.embeddings.create(model=TITAN, input=[[1, 2, 3], [4]])
+    assert refused.value.param == "input"
