@@ -186,22 +186,6 @@ pub struct Ask {
     pub request: Arc<TurnRequest>,
 }
 
-impl Ask {
-    /// Everything that is told upstream, as one text: to count its tokens.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        let results = self.pending.iter().flat_map(|pending| &pending.calls);
-        let results = results.filter_map(|call| call.result.as_deref());
-        let history = self.history.iter().map(AsRef::as_ref);
-        for message in history.chain(results).chain(&self.input) {
-            text.push_str(&message.plain_text());
-            text.push('\n');
-        }
-        text
-    }
-}
-
 /// A session that is over, for its upstream.
 #[derive(Debug, Clone)]
 pub struct Farewell {

@@ -16,13 +16,14 @@ use crate::backend::{Ask, Outlet, Route, fields};
 use crate::metrics::Presence;
 use crate::store::UpstreamBinding;
 use crate::turn::{
-    Failure, FailureKind, FinishReason, Fold, ModelName, Pending, UpstreamSessionId,
+    Failure, FailureKind, FinishReason, Fold, Message, ModelName, Pending, UpstreamSessionId,
 };
 
 use super::actor::{Call, SessionMsg};
 use super::conversation::restated;
 use super::pump::{Bounds, CREDIT, Outcome, Pump};
 use super::state::Env;
+use super::told::Told;
 
 /// What is to be done about a turn.
 #[derive(Debug)]
@@ -48,8 +49,8 @@ pub(super) struct Attempt {
     goes_on: bool,
     /// Whether anybody is asked anything.
     pub(super) asks: bool,
-    /// What went upstream, as text.
-    pub(super) input_text: Arc<String>,
+    /// What went upstream.
+    pub(super) told: Arc<Told>,
     pub(super) began: Instant,
     upstream: Option<UpstreamSessionId>,
     memory_id: Option<String>,
@@ -67,6 +68,8 @@ pub(super) struct Setting<'a> {
     pub(super) actor: ActorRef<SessionMsg>,
     pub(super) env: &'a Arc<Env>,
     pub(super) call: &'a Call,
+    /// What is new in the transcript with the turn.
+    pub(super) said: &'a [Arc<Message>],
     pub(super) serial: u64,
     pub(super) span: &'a Span,
 }
@@ -79,14 +82,15 @@ impl Attempt {
         model: ModelName,
         order: Order,
     ) -> Self {
-        let Setting { actor, env, call, serial, span } = setting;
+        let Setting { actor, env, call, said, serial, span } = setting;
         let credit = Arc::new(Semaphore::new(CREDIT));
         let outlet = Outlet::default();
         let ask = match &order {
             Order::Ask(ask) => Some(ask),
             Order::Restate(_) | Order::Refuse(_) => None,
         };
-        let input_text = Arc::new(ask.map_or_else(String::new, |ask| ask.text()));
+        let told = ask.map(|ask| Told { history: ask.history.clone(), said: said.to_vec() });
+        let told = Arc::new(told.unwrap_or_default());
         let memory_id = ask.and_then(|ask| route.backend.memory_id(ask));
         let upstream = ask.map(|ask| ask.upstream.clone());
         let trial = ask.map(|_| Trial::of(Arc::clone(&route)));
@@ -102,7 +106,7 @@ impl Attempt {
             metrics: Arc::clone(&route.metrics),
             broker: Arc::clone(&env.metrics),
             kind: route.kind,
-            input_text: Arc::clone(&input_text),
+            told: Arc::clone(&told),
         };
         let answer = carry_out(order, &route, call, outlet);
         let task = tokio::spawn(pump.run(answer).instrument(span.clone()));
@@ -114,7 +118,7 @@ impl Attempt {
             answers_calls,
             goes_on,
             asks,
-            input_text,
+            told,
             began: Instant::now(),
             upstream,
             memory_id,

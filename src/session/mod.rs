@@ -46,6 +46,7 @@ mod state;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod told;
 mod turn_log;
 
 pub use actor::{Hold, Snapshot};

@@ -23,6 +23,7 @@ use crate::metrics::{Metrics, Outcome as OutcomeLabel, TurnMetrics};
 use crate::turn::{Failure, FailureKind, FinishReason, TurnEvent, Usage, tokens};
 
 use super::actor::SessionMsg;
+use super::told::Told;
 use super::turn_log::Timing;
 
 /// Messages of one turn that may wait in the actor's mailbox.
@@ -70,7 +71,7 @@ pub(super) struct Pump {
     /// Which kind of backend it is.
     pub(super) kind: &'static str,
     /// What goes upstream, to count its tokens if the backend does not.
-    pub(super) input_text: Arc<String>,
+    pub(super) told: Arc<Told>,
 }
 
 /// Tells the actor that its pump is gone, also when the backend panicked.
@@ -120,7 +121,7 @@ impl Pump {
             if let Some(Ok(_)) = &outcome
                 && !flow.counted
             {
-                events.push(TurnEvent::Usage(flow.estimate(&self.input_text)));
+                events.push(TurnEvent::Usage(flow.estimate(&self.told)));
             }
             credit.forget();
             let timing = Timing { called: self.outlet.called_at(), first_event: flow.first_event };
@@ -261,16 +262,16 @@ impl Flow {
         (now - self.alive >= limit).then(|| timeout(message))
     }
 
-    fn estimate(&self, input: &str) -> Usage {
+    fn estimate(&self, told: &Told) -> Usage {
         let said: String = self.said.iter().map(AsRef::as_ref).collect();
-        estimate(input, &said)
+        estimate(told, &said)
     }
 }
 
 /// What a turn used, as far as its texts tell.
-pub(super) fn estimate(input: &str, said: &str) -> Usage {
+pub(super) fn estimate(told: &Told, said: &str) -> Usage {
     Usage {
-        input_tokens: tokens::estimate(input),
+        input_tokens: told.tokens(),
         output_tokens: tokens::estimate(said),
         estimated: true,
         ..Usage::default()

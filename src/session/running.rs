@@ -52,7 +52,7 @@ pub(super) struct Running {
     /// Models that have not been tried.
     others: VecDeque<Arc<Route>>,
     /// What is new in the transcript with this turn.
-    said: Vec<Message>,
+    said: Vec<Arc<Message>>,
     /// Whether the turn only collects results of a hand-over.
     collects: bool,
     /// Whether the upstream session may wait for results that we know nothing of.
@@ -95,20 +95,20 @@ impl Running {
     ) -> Self {
         let Start { writer, call, permit, mut candidates, model, serial } = start;
         let route = candidates.pop_front().unwrap_or_else(|| Arc::clone(&call.route));
-        let (prepared, refusal) = prepare(env, held, &call, &route, &model);
-        let Prepared { origin, is_first, said, left_behind, .. } = &prepared;
-        count(env, *origin, is_first.then_some(&route));
-        writer.set_origin(*origin);
+        let (mut prepared, refusal) = prepare(env, held, &call, &route, &model);
+        count(env, prepared.origin, prepared.is_first.then_some(&route));
+        writer.set_origin(prepared.origin);
         writer.append([TurnEvent::Started]);
         let mut fold = Fold::default();
         // The grammar begins with `Started`.
         let _ = fold.push(&TurnEvent::Started);
         let span = span(&call, &writer);
-        let (said, left_behind) = (said.clone(), left_behind.clone());
+        let said = std::mem::take(&mut prepared.said);
+        let left_behind = prepared.left_behind.take();
         let collects = prepared.unsettled.is_some();
         let is_doubtful = held.is_doubtful(&prepared);
         let order = order(held, (&call, &model), prepared, refusal);
-        let setting = Setting { actor, env, call: &call, serial, span: &span };
+        let setting = Setting { actor, env, call: &call, said: &said, serial, span: &span };
         let mut attempt = Attempt::start(setting, route, model, order);
         if let Some(next) = candidates.front() {
             attempt.arm_hedge(&call, next);
@@ -195,13 +195,14 @@ impl Running {
         let ask = Ask {
             key: record.key.clone(),
             upstream: UpstreamSessionId::generate(),
-            system: Arc::clone(&record.system),
+            system: instructions(record, &self.call.request),
             history: history_for(&route.model.name, record, record.messages.clone()),
-            input: self.said.clone(),
+            input: self.said.iter().map(|message| Message::clone(message)).collect(),
             pending: None,
             request: Arc::clone(&self.call.request),
         };
-        let setting = Setting { actor, env, call: &self.call, serial, span: &self.span };
+        let (call, said, span) = (&*self.call, &*self.said, &self.span);
+        let setting = Setting { actor, env, call, said, serial, span };
         Attempt::start(setting, route, model, Order::Ask(Box::new(ask)))
     }
 
@@ -327,7 +328,7 @@ impl Running {
         let came_to_nothing = matches!(end, TurnEvent::Failed(_)) && !is_visible;
         let is_kept = attempt.asks && !came_to_nothing;
         // A turn that was cut has its price too, though the backend did not come to tell it.
-        let estimated = || is_kept.then(|| estimate(&attempt.input_text, fold.text()));
+        let estimated = || is_kept.then(|| estimate(&attempt.told, fold.text()));
         let usage = fold.usage().or_else(estimated);
         if is_kept {
             // One that was cut before a sign of an answer may never have got there.
@@ -450,12 +451,22 @@ fn order(
     Order::Ask(Box::new(Ask {
         key: held.record().key.clone(),
         upstream: prepared.upstream,
-        system: Arc::clone(&held.record().system),
+        system: instructions(held.record(), &call.request),
         history: history_for(model, held.record(), prepared.history),
         input: prepared.input,
         pending: prepared.pending,
         request: Arc::clone(&call.request),
     }))
+}
+
+/// The client's instructions: those of this request, or those that the session keeps.
+fn instructions(record: &Record, request: &TurnRequest) -> Arc<[Message]> {
+    let own = || request.messages.iter().filter(|message| message.role == Role::System);
+    if own().next().is_none() || own().eq(record.system.iter()) {
+        return Arc::clone(&record.system);
+    }
+    // More than a session keeps.
+    own().cloned().collect()
 }
 
 /// The history as another model may have it: what a model thought, and signed, is for itself.

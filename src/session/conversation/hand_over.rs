@@ -33,25 +33,25 @@ impl Settled {
 ///
 /// # Errors
 /// `BadRequest` for a result that belongs to no call of the hand-over, or that came before.
-pub(super) fn settle(pending: &Pending, new: Vec<Message>) -> Result<Settled, Failure> {
+pub(super) fn settle(pending: &Pending, new: &[Message]) -> Result<Settled, Failure> {
     let mut pending = pending.clone();
     let mut came = HashSet::new();
     let (mut now, mut input) = (Vec::new(), Vec::<Message>::new());
     let earlier = pending.clone();
     for message in new {
         match message.role {
-            Role::Tool if is_retold(&message, &pending, &input) => {
+            Role::Tool if is_retold(message, &pending, &input) => {
                 input.push(message.clone());
-                now.push(message);
+                now.push(message.clone());
             }
             Role::Tool => {
-                take(&mut pending, &mut came, &message)?;
-                now.push(message);
+                take(&mut pending, &mut came, message)?;
+                now.push(message.clone());
             }
-            Role::Assistant if restates(&message, &earlier) => {}
+            Role::Assistant if restates(message, &earlier) => {}
             Role::Assistant | Role::User | Role::System => {
                 input.push(message.clone());
-                now.push(message);
+                now.push(message.clone());
             }
         }
     }
@@ -292,9 +292,9 @@ mod tests {
 
     #[test]
     fn results_are_collected_until_all_are_there() {
-        let first = settle(&pending(&["a", "b"]), vec![result("b", "2")]).unwrap();
+        let first = settle(&pending(&["a", "b"]), &[result("b", "2")]).unwrap();
         assert!(!first.goes_on());
-        let second = settle(&first.pending, vec![asks(&["a"]), result("a", "1")]).unwrap();
+        let second = settle(&first.pending, &[asks(&["a"]), result("a", "1")]).unwrap();
         assert!(second.goes_on());
         assert_eq!(second.said, [result("b", "2"), result("a", "1")]);
         assert!(second.input.is_empty());
@@ -302,26 +302,26 @@ mod tests {
 
     #[test]
     fn a_resent_result_counts_once_and_a_changed_one_is_refused() {
-        let first = settle(&pending(&["a", "b"]), vec![result("a", "1")]).unwrap();
-        let again = settle(&first.pending, vec![result("a", "1"), result("b", "2")]).unwrap();
+        let first = settle(&pending(&["a", "b"]), &[result("a", "1")]).unwrap();
+        let again = settle(&first.pending, &[result("a", "1"), result("b", "2")]).unwrap();
         assert!(again.goes_on());
         assert_eq!(again.said, [result("a", "1"), result("b", "2")]);
-        assert!(settle(&first.pending, vec![result("a", "other")]).is_err());
+        assert!(settle(&first.pending, &[result("a", "other")]).is_err());
     }
 
     #[test]
     fn a_user_who_speaks_instead_lets_the_conversation_go_on() {
-        let settled = settle(&pending(&["a"]), vec![user("never mind")]).unwrap();
+        let settled = settle(&pending(&["a"]), &[user("never mind")]).unwrap();
         assert!(settled.goes_on() && !settled.pending.is_answered());
         assert_eq!(settled.input, [user("never mind")]);
     }
 
     #[test]
     fn results_of_unknown_calls_and_double_ones_are_refused_by_id() {
-        let unknown = settle(&pending(&["a"]), vec![result("z", "1")]).unwrap_err();
+        let unknown = settle(&pending(&["a"]), &[result("z", "1")]).unwrap_err();
         assert!(unknown.message.contains("\"z\""), "{unknown}");
         let double = vec![result("a", "1"), result("a", "1")];
-        assert!(settle(&pending(&["a"]), double).is_err());
+        assert!(settle(&pending(&["a"]), &double).is_err());
     }
 
     #[test]
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn results_that_wait_for_others_are_bounded() {
-        let settled = settle(&pending(&["a", "b"]), vec![result("a", &"x".repeat(900))]).unwrap();
+        let settled = settle(&pending(&["a", "b"]), &[result("a", &"x".repeat(900))]).unwrap();
         assert!(check_room(&settled.pending, 1_000).is_ok());
         assert!(check_room(&settled.pending, 900).is_err());
     }
@@ -366,7 +366,7 @@ mod tests {
         let retold = [user("go"), asks(&["x"]), result("x", "1"), user("and now?")];
         assert!(check(Some(&user("hi")), &retold).is_ok());
         assert!(check(Some(&user("hi")), &retold[2..]).is_err(), "the call is missing");
-        let settled = settle(&pending(&["a"]), retold.to_vec()).unwrap();
+        let settled = settle(&pending(&["a"]), &retold).unwrap();
         assert!(settled.goes_on() && !settled.pending.is_answered());
         assert_eq!(settled.input.len(), 4);
     }
@@ -385,7 +385,7 @@ mod tests {
 
     #[test]
     fn what_is_open_is_stated_again_with_the_same_ids() {
-        let first = settle(&pending(&["a", "b"]), vec![result("a", "1")]).unwrap();
+        let first = settle(&pending(&["a", "b"]), &[result("a", "1")]).unwrap();
         let events = restated(&first.pending);
         let TurnEvent::ToolCallStarted { index: 0, id, .. } = &events[0] else {
             panic!("{events:?}")

@@ -96,7 +96,7 @@ pub(super) struct Prepared {
     /// What is new, but for what stands in `pending`.
     pub(super) input: Vec<Message>,
     /// All that is new, for the transcript.
-    pub(super) said: Vec<Message>,
+    pub(super) said: Vec<Arc<Message>>,
     /// The hand-over that the upstream session waits for, with its results.
     pub(super) pending: Option<Pending>,
     /// The hand-over, where results of it are still missing: nobody is asked then, the client is
@@ -273,13 +273,10 @@ impl Conversation {
         {
             return self.redo(kept, new);
         }
-        let settled = match waits {
-            Some(pending) => Some(hand_over::settle(pending, new.clone())?),
-            None => {
-                hand_over::check(self.record.messages.last().map(AsRef::as_ref), &new)?;
-                None
-            }
-        };
+        let settled = waits.map(|pending| hand_over::settle(pending, &new)).transpose()?;
+        if settled.is_none() {
+            hand_over::check(self.record.messages.last().map(AsRef::as_ref), &new)?;
+        }
         let was = std::mem::replace(&mut self.standing, Standing::InUse);
         let origin = found(was);
         if let Some(settled) = &settled
@@ -303,7 +300,7 @@ impl Conversation {
             upstream,
             history: Vec::new(),
             input,
-            said,
+            said: shared(said),
             pending,
             unsettled: None,
             left_behind: None,
@@ -375,7 +372,7 @@ impl Conversation {
             is_first: false,
             upstream: self.spare.take().unwrap_or_else(UpstreamSessionId::generate),
             history: self.record.messages.clone(),
-            said: input.clone(),
+            said: shared(input.clone()),
             input,
             pending: None,
             unsettled: None,
@@ -396,9 +393,9 @@ impl Conversation {
         let record = self.change();
         // Sessions rest more than they grow: no room is kept for messages to come.
         record.messages.reserve_exact(said.len() + 1);
-        for message in said.into_iter().chain([answer]) {
+        for message in said.into_iter().chain([Arc::new(answer)]) {
             added += message.weight();
-            record.messages.push(Arc::new(message));
+            record.messages.push(message);
         }
         record.head = head;
         record.turns += 1;
@@ -516,6 +513,11 @@ fn redirect(record: &mut Record, to: ModelName) {
     record.moved = (from != to).then_some(Moved { from, to });
 }
 
+/// Messages as the turn, the transcript and the count of tokens share them.
+fn shared(messages: Vec<Message>) -> Vec<Arc<Message>> {
+    messages.into_iter().map(Arc::new).collect()
+}
+
 fn found(standing: Standing) -> Origin {
     match standing {
         Standing::Fresh | Standing::InUse => Origin::Continued,
@@ -526,7 +528,7 @@ fn found(standing: Standing) -> Origin {
 /// A turn that ended, for the transcript.
 #[derive(Debug)]
 pub(super) struct Committed {
-    pub(super) said: Vec<Message>,
+    pub(super) said: Vec<Arc<Message>>,
     pub(super) answer: Message,
     /// The upstream session that took the turn in, if that is sure.
     pub(super) upstream: Option<UpstreamBinding>,
