@@ -360,6 +360,9 @@ fn head_of(reader: &TurnReader, incoming: &Incoming) -> Head {
         model: meta.model.clone(),
         created: meta.created,
         agent: meta.agent.clone(),
+        previous: meta.previous.clone(),
+        is_background: meta.is_background,
+        echo: meta.echo.clone(),
     }
 }
 

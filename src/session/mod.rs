@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::backend::{Route, Routes};
 use crate::config::Config;
 use crate::metrics::{EndReason, InterruptReason, Limit, Metrics};
-use crate::store::SessionStore;
+use crate::store::{Query, SessionStore};
 use crate::turn::{
     Failure, FailureKind, FileId, ModelName, RequestId, SessionId, SessionKey, TenantId, TurnId,
     TurnRequest,
@@ -217,6 +217,9 @@ impl Sessions {
             model: call.model.clone(),
             created: SystemTime::now(),
             agent: agent.map(|(agent, alias)| (agent.to_owned(), alias.to_owned())),
+            previous: call.request.hints.previous.clone(),
+            is_background: call.request.is_background,
+            echo: call.request.echo.clone(),
         };
         let (owner, turn) = (actor.clone(), meta.turn.clone());
         let on_abandoned = Box::new(move || {
@@ -323,8 +326,9 @@ impl Sessions {
     /// Lets the tenant's oldest session go when it has as many as it may and one more comes.
     async fn make_room(&self, key: &SessionKey) {
         let store = &self.env.store;
-        let Ok((count, Some(oldest))) = store.census(key.tenant.clone()).await else { return };
-        if count < self.env.config.session.max_per_tenant {
+        let Ok(census) = store.census(key.tenant.clone()).await else { return };
+        let Some(oldest) = census.oldest else { return };
+        if census.sessions < self.env.config.session.max_per_tenant {
             return;
         }
         if matches!(store.load(key.clone()).await, Ok(Some(_))) {
@@ -361,7 +365,9 @@ impl Sessions {
     /// # Errors
     /// When the store fails.
     pub async fn list(&self, tenant: &TenantId, limit: usize) -> Result<Vec<Snapshot>, Failure> {
-        let records = self.env.store.list(tenant.clone(), limit).await;
+        let tenant_wanted = Some(tenant.clone());
+        let query = Query { tenant: tenant_wanted, limit, ..Query::default() };
+        let records = self.env.store.list(query).await;
         let records = records.map_err(|error| store_failed(&error))?;
         // Those with an actor may know more than the store.
         let mut keys: HashSet<_> =

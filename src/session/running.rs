@@ -10,7 +10,7 @@ use tracing::Span;
 
 use crate::backend::{Ask, Route};
 use crate::metrics::{InterruptReason, Outcome as OutcomeLabel, Presence, StoreOp};
-use crate::store::Record;
+use crate::store::{Record, Save};
 use crate::turn::request::DisconnectPolicy;
 use crate::turn::{
     Failure, FailureKind, FinishReason, Fold, Message, ModelName, Part, Pending, Role, Status,
@@ -531,7 +531,7 @@ fn keep_branch(env: &Env, held: &Conversation, branch: Record) {
         key.id = held.record().key.id.branch(number);
         drop(env.afterwards.spawn(env.store.remove(key)));
     }
-    let work = env.store.save(Arc::new(branch));
+    let work = env.store.save(Save { record: Arc::new(branch), unchanged: 0 });
     let at_once = env.run(StoreOp::Save, work, |result| {
         if let Err(error) = result {
             tracing::error!(%error, "the branch that a fork left could not be saved");

@@ -13,7 +13,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use crate::backend::{Route, Routes};
 use crate::config::Config;
 use crate::metrics::{EndReason, InterruptReason, Limit, Metrics, Presence, StoreOp};
-use crate::store::{Record, SessionStore, StoreError};
+use crate::store::{Record, Save, SessionStore, StoreError};
 use crate::turn::request::DisconnectPolicy;
 use crate::turn::{Failure, FailureKind, FinishReason, ModelName, SessionKey, TurnEvent, TurnId};
 
@@ -350,7 +350,8 @@ impl State {
 
     fn save(&mut self) {
         let me = self.me.clone();
-        let work = self.env.store.save(Arc::clone(self.held.record()));
+        let record = Arc::clone(self.held.record());
+        let work = self.env.store.save(Save { record, unchanged: 0 });
         let at_once = self.env.run(StoreOp::Save, work, move |result| {
             // An actor that is gone waits for no confirmation.
             let _ = me.cast(SessionMsg::Saved(result));

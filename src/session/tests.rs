@@ -102,7 +102,8 @@ impl Setting {
     }
 
     async fn submit(&self, session: &str, text: &str) -> TurnReader {
-        let hints = SessionHints { named: Some(session.parse().unwrap()), speaker: None };
+        let hints =
+            SessionHints { named: Some(session.parse().unwrap()), ..SessionHints::default() };
         let messages = vec![Message::text(Role::User, text)];
         let submission = Submission {
             tenant: TenantId::open(),

@@ -28,6 +28,12 @@ pub struct TurnMeta {
     pub created: SystemTime,
     /// The agent and its alias, where the backend has them.
     pub agent: Option<(String, String)>,
+    /// The turn that it goes on from, where the client named one.
+    pub previous: Option<TurnId>,
+    /// Whether it runs without its client.
+    pub is_background: bool,
+    /// What the format that read the request keeps of it.
+    pub echo: Option<Arc<str>>,
 }
 
 /// Where a turn's session came from.
@@ -266,6 +272,9 @@ mod tests {
             model: "m".parse().unwrap(),
             created: SystemTime::now(),
             agent: None,
+            previous: None,
+            is_background: false,
+            echo: None,
         };
         let (log, writer) =
             TurnLog::begin(meta, Box::new(move || flag.store(true, Ordering::SeqCst)));

@@ -35,6 +35,14 @@ pub enum FailureKind {
     TurnNotFound,
     /// No file of this id in this tenant.
     FileNotFound,
+    /// No response of this id is kept in this tenant.
+    ResponseNotFound,
+    /// No conversation of this id, or no such item in it, in this tenant.
+    ConversationNotFound,
+    /// The response that is to be continued is not kept, or not ended, in this tenant.
+    PreviousResponseNotFound,
+    /// An `Idempotency-Key` came again with another request.
+    IdempotencyKeyReused,
     /// The path exists, the method does not.
     MethodNotAllowed,
     /// Another turn runs and the policy is to reject.
@@ -63,6 +71,8 @@ pub enum FailureKind {
     Draining,
     /// The broker is at one of its own limits.
     Overloaded,
+    /// The store of sessions cannot be read or written.
+    StoreUnavailable,
     /// A bug of ours.
     Internal,
 }
@@ -93,6 +103,10 @@ impl FailureKind {
         Self::SessionNotFound,
         Self::TurnNotFound,
         Self::FileNotFound,
+        Self::ResponseNotFound,
+        Self::ConversationNotFound,
+        Self::PreviousResponseNotFound,
+        Self::IdempotencyKeyReused,
         Self::MethodNotAllowed,
         Self::SessionBusy,
         Self::RateLimited,
@@ -107,6 +121,7 @@ impl FailureKind {
         Self::UpstreamTimeout,
         Self::Draining,
         Self::Overloaded,
+        Self::StoreUnavailable,
         Self::Internal,
     ];
 
@@ -126,6 +141,10 @@ impl FailureKind {
             Self::SessionNotFound => "session_not_found",
             Self::TurnNotFound => "turn_not_found",
             Self::FileNotFound => "file_not_found",
+            Self::ResponseNotFound => "response_not_found",
+            Self::ConversationNotFound => "conversation_not_found",
+            Self::PreviousResponseNotFound => "previous_response_not_found",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::SessionBusy => "session_busy",
             Self::RateLimited => "rate_limit_exceeded",
@@ -140,6 +159,7 @@ impl FailureKind {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::Draining => "draining",
             Self::Overloaded => "overloaded",
+            Self::StoreUnavailable => "store_unavailable",
             Self::Internal => "internal_error",
         }
     }
@@ -151,6 +171,7 @@ impl FailureKind {
             Self::BadRequest
             | Self::UnsupportedParameter
             | Self::UpstreamRejected
+            | Self::PreviousResponseNotFound
             | Self::ContextLengthExceeded => 400,
             Self::InvalidApiKey => 401,
             Self::ModelNotAllowed => 403,
@@ -158,16 +179,22 @@ impl FailureKind {
             | Self::ModelNotFound
             | Self::SessionNotFound
             | Self::TurnNotFound
-            | Self::FileNotFound => 404,
+            | Self::FileNotFound
+            | Self::ResponseNotFound
+            | Self::ConversationNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
             Self::SessionBusy => 409,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
+            Self::IdempotencyKeyReused => 422,
             Self::RateLimited | Self::QueueFull | Self::UpstreamThrottled => 429,
             Self::Internal => 500,
             Self::UpstreamDenied | Self::UpstreamProtocol | Self::UpstreamDependency => 502,
-            Self::Draining | Self::Overloaded | Self::UpstreamUnavailable => 503,
+            Self::Draining
+            | Self::Overloaded
+            | Self::StoreUnavailable
+            | Self::UpstreamUnavailable => 503,
             Self::UpstreamTimeout => 504,
         }
     }
@@ -187,6 +214,10 @@ impl FailureKind {
             | Self::SessionNotFound
             | Self::TurnNotFound
             | Self::FileNotFound
+            | Self::ResponseNotFound
+            | Self::ConversationNotFound
+            | Self::PreviousResponseNotFound
+            | Self::IdempotencyKeyReused
             | Self::MethodNotAllowed
             | Self::UpstreamRejected
             | Self::ContextLengthExceeded => "invalid_request_error",
@@ -197,9 +228,11 @@ impl FailureKind {
             | Self::UpstreamProtocol
             | Self::UpstreamDependency
             | Self::UpstreamTimeout => "upstream_error",
-            Self::UpstreamUnavailable | Self::Draining | Self::Overloaded | Self::Internal => {
-                "server_error"
-            }
+            Self::UpstreamUnavailable
+            | Self::Draining
+            | Self::Overloaded
+            | Self::StoreUnavailable
+            | Self::Internal => "server_error",
         }
     }
 
@@ -219,6 +252,10 @@ impl FailureKind {
             | Self::SessionNotFound
             | Self::TurnNotFound
             | Self::FileNotFound
+            | Self::ResponseNotFound
+            | Self::ConversationNotFound
+            | Self::PreviousResponseNotFound
+            | Self::IdempotencyKeyReused
             | Self::MethodNotAllowed
             | Self::SessionBusy
             | Self::RateLimited
@@ -231,7 +268,9 @@ impl FailureKind {
             | Self::UpstreamDependency
             | Self::UpstreamUnavailable
             | Self::UpstreamTimeout => Fault::Upstream,
-            Self::Draining | Self::Overloaded | Self::Internal => Fault::Broker,
+            Self::Draining | Self::Overloaded | Self::StoreUnavailable | Self::Internal => {
+                Fault::Broker
+            }
         }
     }
 
@@ -250,6 +289,7 @@ impl FailureKind {
             | Self::UpstreamTimeout
             | Self::Draining
             | Self::Overloaded
+            | Self::StoreUnavailable
             | Self::RequestTimeout => true,
             Self::BadRequest
             | Self::UnsupportedParameter
@@ -262,6 +302,10 @@ impl FailureKind {
             | Self::SessionNotFound
             | Self::TurnNotFound
             | Self::FileNotFound
+            | Self::ResponseNotFound
+            | Self::ConversationNotFound
+            | Self::PreviousResponseNotFound
+            | Self::IdempotencyKeyReused
             | Self::MethodNotAllowed
             | Self::SessionBusy
             | Self::UpstreamRejected

@@ -164,6 +164,12 @@ impl SessionId {
         Self(format!("sess_{}", Uuid::new_v4().simple()).into())
     }
 
+    /// A fresh id of our own making for a conversation: `conv_` and 32 hexadecimal digits.
+    #[must_use]
+    pub fn generate_conversation() -> Self {
+        Self(format!("conv_{}", Uuid::new_v4().simple()).into())
+    }
+
     /// The id under which a fork of this session keeps the branch it left, the `number`th one.
     #[must_use]
     pub fn branch(&self, number: u32) -> Self {
@@ -220,6 +226,15 @@ impl TurnId {
     #[must_use]
     pub fn generate() -> Self {
         Self(format!("turn_{}", Uuid::new_v4().simple()).into())
+    }
+
+    /// The turn whose [`suffix`](Self::suffix) this is, if it is one of ours: 32 hexadecimal
+    /// digits in lower case.
+    #[must_use]
+    pub fn from_suffix(suffix: &str) -> Option<Self> {
+        let is_ours = suffix.len() == 32
+            && suffix.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        is_ours.then(|| Self(format!("turn_{suffix}").into()))
     }
 
     /// The part after `turn_`, for ids of a wire format that are derived from the turn's.

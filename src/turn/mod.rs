@@ -9,6 +9,7 @@ pub mod event;
 pub mod failure;
 pub mod generation;
 pub mod ids;
+pub mod item;
 pub mod pending;
 pub mod request;
 pub mod tokens;
@@ -24,10 +25,11 @@ pub use generation::{AnswerFormat, Effort, Generation, JsonSchema, ToolChoice};
 pub use ids::{
     FileId, ModelName, RequestId, SessionId, SessionKey, TenantId, TurnId, UpstreamSessionId,
 };
+pub use item::{ItemId, Place};
 pub use pending::{Pending, PendingCall};
 pub use request::{
-    AgentOptions, DisconnectPolicy, FileUse, HandedBack, Latency, SessionHints, Tool, ToolErrors,
-    TurnPolicy, TurnRequest,
+    AgentOptions, DisconnectPolicy, FileUse, HandedBack, IdempotencyKey, Keeping, Latency,
+    SessionHints, Tool, ToolErrors, TurnPolicy, TurnRequest,
 };
 pub use transcript::{
     Confirmation, Fold, GrammarError, Message, Part, Role, Status, Thought, ToolCall,

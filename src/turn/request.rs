@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Generation, Message, ModelName, SessionId, ToolChoice};
+use super::{Generation, Message, ModelName, SessionId, ToolChoice, TurnId};
 
 /// One turn, as asked for.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +46,18 @@ pub struct TurnRequest {
     pub turn_policy: Option<TurnPolicy>,
     /// What to do when the client leaves, if it overrides the model's policy.
     pub disconnect_policy: Option<DisconnectPolicy>,
+    /// What of the turn is kept once it is over.
+    pub keeping: Keeping,
+    /// Whether the messages are what is new, whatever they look like, and the instructions only
+    /// this turn's. Otherwise they may be the whole conversation, which is found out.
+    pub is_delta: bool,
+    /// Whether the turn runs without its client, who looks for it later.
+    pub is_background: bool,
+    /// What of the request the answer repeats, as the format that read it writes it: JSON text
+    /// that only that format reads again.
+    pub echo: Option<Arc<str>>,
+    /// The client's own name for the request, under which it runs once however often it comes.
+    pub idempotency: Option<IdempotencyKey>,
 }
 
 impl TurnRequest {
@@ -66,6 +79,31 @@ pub struct SessionHints {
     /// Who speaks (`user`, `safety_identifier`): never names a session by itself, but two
     /// different ones never share one.
     pub speaker: Option<String>,
+    /// Whether the named session has to be there already.
+    pub must_exist: bool,
+    /// The turn that this one goes on from, which tells the session, or the branch of one.
+    pub previous: Option<TurnId>,
+}
+
+/// What is kept of a turn once it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keeping {
+    /// The session's transcript; the turn's events for as long as a stream may be resumed.
+    #[default]
+    Transcript,
+    /// The turn itself too, to be looked up by its id while its session lives.
+    Turn,
+    /// Nothing: the session ends with the turn, and one that it goes on from stays as it is.
+    Nothing,
+}
+
+/// The client's name for a request that it may repeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// What the client sent: 1 to 255 bytes.
+    pub key: Arc<str>,
+    /// A digest of the request, since another one under the same name is a mistake.
+    pub fingerprint: [u8; 32],
 }
 
 /// What happens to a turn that arrives while another one of its session runs.

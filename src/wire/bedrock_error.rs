@@ -25,6 +25,8 @@ fn exception(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::BadRequest
         | FailureKind::UnsupportedParameter
+        | FailureKind::PreviousResponseNotFound
+        | FailureKind::IdempotencyKeyReused
         | FailureKind::TooLarge
         | FailureKind::UnsupportedMediaType
         | FailureKind::RequestTimeout
@@ -35,6 +37,8 @@ fn exception(kind: FailureKind) -> &'static str {
         FailureKind::NotFound
         | FailureKind::ModelNotFound
         | FailureKind::SessionNotFound
+        | FailureKind::ResponseNotFound
+        | FailureKind::ConversationNotFound
         | FailureKind::FileNotFound
         | FailureKind::TurnNotFound => "ResourceNotFoundException",
         FailureKind::SessionBusy => "ConflictException",
@@ -45,9 +49,10 @@ fn exception(kind: FailureKind) -> &'static str {
         | FailureKind::UpstreamProtocol
         | FailureKind::UpstreamDependency => "ModelErrorException",
         FailureKind::UpstreamTimeout => "ModelTimeoutException",
-        FailureKind::Draining | FailureKind::Overloaded | FailureKind::UpstreamUnavailable => {
-            "ServiceUnavailableException"
-        }
+        FailureKind::Draining
+        | FailureKind::Overloaded
+        | FailureKind::StoreUnavailable
+        | FailureKind::UpstreamUnavailable => "ServiceUnavailableException",
         FailureKind::Internal => "InternalServerException",
     }
 }

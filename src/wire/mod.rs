@@ -6,6 +6,7 @@
 //! [`WireFormat`] and list it in [`FORMATS`]; its paths come with it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
@@ -121,6 +122,18 @@ pub trait WireFormat: Sync {
     /// `Failed`.
     fn whole(&self, head: &Head, options: Options, events: &[TurnEvent]) -> Bytes;
 
+    /// A turn that runs without its client as a JSON document, as far as it came; `None` where the
+    /// format knows no such thing.
+    fn unfinished(&self, _head: &Head, _events: &[TurnEvent]) -> Option<Bytes> {
+        None
+    }
+
+    /// Whether the `id:` of its frames counts frames and not events, so that a stream is resumed
+    /// by [`Options::starting_after`].
+    fn counts_frames(&self) -> bool {
+        false
+    }
+
     /// The JSON body of a failure that is known before the first byte.
     fn refusal(&self, failure: &Failure) -> Bytes;
 
@@ -196,11 +209,14 @@ pub struct Options {
     pub include_usage: bool,
     /// NDJSON, `accumulated`: whether chunks repeat all text so far (grows as n²).
     pub accumulated: bool,
+    /// OpenAI responses, `starting_after`: the number of the last frame that the client has.
+    /// Such an encoder is given every event from the first, and writes what is new.
+    pub starting_after: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { include_usage: false, accumulated: true }
+        Self { include_usage: false, accumulated: true, starting_after: None }
     }
 }
 
@@ -219,4 +235,11 @@ pub struct Head {
     pub created: SystemTime,
     /// The agent and its alias, where the backend has them.
     pub agent: Option<(String, String)>,
+    /// The turn that it goes on from, where the client named one.
+    pub previous: Option<TurnId>,
+    /// Whether it runs without its client.
+    pub is_background: bool,
+    /// What the format keeps of the request to repeat it: see
+    /// [`TurnRequest::echo`](crate::turn::TurnRequest::echo).
+    pub echo: Option<Arc<str>>,
 }

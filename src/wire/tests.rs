@@ -124,6 +124,9 @@ fn head() -> Head {
         model: "m".parse().unwrap(),
         created: SystemTime::now(),
         agent: None,
+        previous: None,
+        is_background: false,
+        echo: None,
     }
 }
 

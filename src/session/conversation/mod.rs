@@ -1,5 +1,6 @@
 //! What a session holds: its transcript, its upstream session, and what a turn makes of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -116,7 +117,10 @@ impl Conversation {
             last_active: now,
             turns: 0,
             messages: Vec::new(),
+            dropped: 0,
+            marks: Vec::new(),
             system: Arc::default(),
+            metadata: BTreeMap::new(),
             head: None,
             upstream: None,
             branches: 0,

@@ -152,7 +152,8 @@ fn hints(session_id: Option<&str>, request: &TurnRequest) -> Result<SessionHints
         Some(named) => Some(named),
         None => asking::parsed("metadata.session_id", noted("session_id"))?,
     };
-    Ok(SessionHints { named, speaker: asking::speaker("metadata.user_id", noted("user_id"))? })
+    let speaker = asking::speaker("metadata.user_id", noted("user_id"))?;
+    Ok(SessionHints { named, speaker, ..SessionHints::default() })
 }
 
 impl Body<'_> {

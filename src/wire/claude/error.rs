@@ -47,6 +47,8 @@ fn error_type(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::BadRequest
         | FailureKind::UnsupportedParameter
+        | FailureKind::PreviousResponseNotFound
+        | FailureKind::IdempotencyKeyReused
         | FailureKind::UnsupportedMediaType
         | FailureKind::RequestTimeout
         | FailureKind::MethodNotAllowed
@@ -58,15 +60,18 @@ fn error_type(kind: FailureKind) -> &'static str {
         FailureKind::NotFound
         | FailureKind::ModelNotFound
         | FailureKind::SessionNotFound
+        | FailureKind::ResponseNotFound
+        | FailureKind::ConversationNotFound
         | FailureKind::FileNotFound
         | FailureKind::TurnNotFound => "not_found_error",
         FailureKind::TooLarge => "request_too_large",
         FailureKind::RateLimited | FailureKind::QueueFull | FailureKind::UpstreamThrottled => {
             "rate_limit_error"
         }
-        FailureKind::Draining | FailureKind::Overloaded | FailureKind::UpstreamUnavailable => {
-            "overloaded_error"
-        }
+        FailureKind::Draining
+        | FailureKind::Overloaded
+        | FailureKind::StoreUnavailable
+        | FailureKind::UpstreamUnavailable => "overloaded_error",
         FailureKind::UpstreamTimeout => "timeout_error",
         FailureKind::UpstreamDenied
         | FailureKind::UpstreamProtocol

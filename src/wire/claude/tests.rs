@@ -20,6 +20,9 @@ fn head() -> Head {
         model: "claude".parse().unwrap(),
         created: SystemTime::UNIX_EPOCH,
         agent: None,
+        previous: None,
+        is_background: false,
+        echo: None,
     }
 }
 

@@ -190,6 +190,7 @@ pub(super) fn decode(sent: &[u8], defaults: &Defaults) -> Result<Asked, Failure>
     let hints = SessionHints {
         named: asking::parsed("requestMetadata.session_id", noted("session_id"))?,
         speaker: asking::speaker("requestMetadata.user_id", noted("user_id"))?,
+        ..SessionHints::default()
     };
     let mut request = TurnRequest { metadata, hints, ..TurnRequest::default() };
     if let Some(extension) = fields.outcrop.take() {

@@ -47,7 +47,7 @@ pub(super) fn decode(sent: &[u8]) -> Result<Asked, Failure> {
     let mut allowance = Allowance::default();
     let mut request = TurnRequest {
         model: body.model()?,
-        hints: SessionHints { named: body.session()?, speaker: None },
+        hints: SessionHints { named: body.session()?, ..SessionHints::default() },
         handed_back: body.handed_back(&mut allowance)?,
         wants_traces: body.enable_trace.unwrap_or(true),
         ..TurnRequest::default()

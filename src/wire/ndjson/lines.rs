@@ -248,6 +248,8 @@ fn error_code(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::BadRequest
         | FailureKind::UnsupportedParameter
+        | FailureKind::PreviousResponseNotFound
+        | FailureKind::IdempotencyKeyReused
         | FailureKind::TooLarge
         | FailureKind::UnsupportedMediaType
         | FailureKind::MethodNotAllowed
@@ -257,6 +259,8 @@ fn error_code(kind: FailureKind) -> &'static str {
         FailureKind::NotFound
         | FailureKind::ModelNotFound
         | FailureKind::SessionNotFound
+        | FailureKind::ResponseNotFound
+        | FailureKind::ConversationNotFound
         | FailureKind::TurnNotFound
         | FailureKind::FileNotFound => "not_found",
         FailureKind::SessionBusy => "conflict",
@@ -264,7 +268,8 @@ fn error_code(kind: FailureKind) -> &'static str {
         | FailureKind::QueueFull
         | FailureKind::UpstreamThrottled
         | FailureKind::Draining
-        | FailureKind::Overloaded => "throttled",
+        | FailureKind::Overloaded
+        | FailureKind::StoreUnavailable => "throttled",
         FailureKind::UpstreamDependency => "dependency_failed",
         FailureKind::UpstreamDenied
         | FailureKind::UpstreamProtocol

@@ -26,6 +26,9 @@ fn head() -> Head {
         model: "bedrock/agent/AGENT123/TSTALIASID".parse().unwrap(),
         created: SystemTime::UNIX_EPOCH,
         agent: Some(("AGENT123".into(), "TSTALIASID".into())),
+        previous: None,
+        is_background: false,
+        echo: None,
     }
 }
 

@@ -33,7 +33,8 @@ pub(super) fn decode(sent: &[u8], defaults: &Defaults) -> Result<Asked, Failure>
     let Sieved { known: mut body, rest } = body::read::<Sieved<'_, Body<'_>>>(sent)?;
     body.refuse_what_cannot_be_honoured()?;
     let metadata = body.metadata()?;
-    let hints = SessionHints { named: body.session(&metadata)?, speaker: body.speaker()? };
+    let named = body.session(&metadata)?;
+    let hints = SessionHints { named, speaker: body.speaker()?, ..SessionHints::default() };
     let mut allowance = Allowance::default();
     let Some(messages) = body.messages.take() else {
         return Err(Failure::bad_field("messages", "messages is required"));

@@ -52,7 +52,7 @@ pub(super) fn decode(sent: &[u8], defaults: &Defaults) -> Result<Asked, Failure>
         extension.fill("outcrop.", &mut Allowance::default(), &mut request)?;
     }
     let named = asking::parsed("session_id", body.session_id.as_deref())?;
-    request.hints = SessionHints { named, speaker: None };
+    request.hints = SessionHints { named, ..SessionHints::default() };
     let config = body.config.unwrap_or_default();
     let sampling = Sampling {
         max_tokens: ("textGenerationConfig.maxTokenCount", config.max_token_count),

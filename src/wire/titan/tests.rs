@@ -19,6 +19,9 @@ fn head() -> Head {
         model: "titan".parse().unwrap(),
         created: SystemTime::UNIX_EPOCH,
         agent: None,
+        previous: None,
+        is_background: false,
+        echo: None,
     }
 }
 

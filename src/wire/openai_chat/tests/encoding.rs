@@ -20,6 +20,9 @@ fn head() -> Head {
         model: "agent-\"x\"".parse().unwrap(),
         created: SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_999),
         agent: None,
+        previous: None,
+        is_background: false,
+        echo: None,
     }
 }
 
