@@ -168,6 +168,7 @@ fn session_section(fields: &mut impl Fields, session: &mut Session) {
         expire,
         max_per_tenant,
         max_resident,
+        resident_bytes,
         history_bytes,
         history_messages,
         match_transcripts,
@@ -178,6 +179,7 @@ fn session_section(fields: &mut impl Fields, session: &mut Session) {
     fields.field("expire_seconds", &Seconds::SOME, expire);
     fields.field("max_per_tenant", &Count::SOME, max_per_tenant);
     fields.field("max_resident", &Count::SOME, max_resident);
+    fields.field("resident_bytes", &Count::BYTES, resident_bytes);
     fields.field("history_bytes", &Count::BYTES, history_bytes);
     fields.field("history_messages", &Count::SOME, history_messages);
     fields.field("match_transcripts", &Flag, match_transcripts);

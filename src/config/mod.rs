@@ -140,6 +140,9 @@ pub struct Session {
     pub max_per_tenant: usize,
     /// `max_resident`: actors at once, all tenants. Default: 200,000.
     pub max_resident: usize,
+    /// `resident_bytes`: what they may hold together, roughly; beyond, those that rest the
+    /// longest are put away. Default: 1 GiB.
+    pub resident_bytes: usize,
     /// `history_bytes`: a session's transcript; the oldest turns are dropped beyond.
     /// Default: 1 MiB.
     pub history_bytes: usize,
@@ -160,6 +163,7 @@ impl Default for Session {
             expire: Duration::from_secs(86_400),
             max_per_tenant: 100_000,
             max_resident: 200_000,
+            resident_bytes: 1 << 30,
             history_bytes: 1 << 20,
             history_messages: 1_000,
             match_transcripts: true,

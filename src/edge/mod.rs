@@ -200,7 +200,7 @@ impl Edge {
         };
         match target {
             Target::Speak(surface) => self.speak(&incoming, body, surface).await,
-            Target::Resume(surface) => self.resume(&incoming, surface.usual()),
+            Target::Resume(surface) => self.resume(&incoming, surface.usual()).await,
             Target::Embeddings => self.embeddings(&incoming, body).await,
             Target::Models => or_failure(self.models(&incoming)),
             Target::Model => or_failure(self.model(&incoming)),

@@ -8,8 +8,9 @@ use tokio_stream::Stream;
 use warp::reply::Response;
 
 use crate::gate::Caller;
-use crate::session::Snapshot;
-use crate::turn::{Failure, FailureKind, Message, ModelName, Part, Pending, SessionKey};
+use crate::session::{Listed, Snapshot};
+use crate::store::{Query, Summary};
+use crate::turn::{Failure, FailureKind, Message, ModelName, Part, SessionKey};
 use crate::wire::USUAL;
 use crate::wire::sse::parse_event_id;
 
@@ -43,8 +44,9 @@ impl Edge {
     pub(super) async fn sessions(&self, incoming: &Incoming) -> Result<Response, Failure> {
         let caller = self.gate.identify(&incoming.headers)?;
         let limit = incoming.limit(LISTED, MOST_LISTED)?;
-        let sessions = self.sessions.list(&caller.tenant, limit).await?;
-        let data: Vec<_> = sessions.iter().map(summary).collect();
+        let tenant = Some(caller.tenant.clone());
+        let sessions = self.sessions.list(Query { tenant, limit, ..Query::default() }).await?;
+        let data: Vec<_> = sessions.iter().map(listed).collect();
         Ok(reply::json(StatusCode::OK, &json!({ "object": "list", "data": data })))
     }
 
@@ -125,13 +127,13 @@ impl Edge {
                 let message = "no turn of this id in this session can be resumed";
                 return Err(Failure::new(FailureKind::TurnNotFound, message));
             }
-            return self.follow(incoming, format, &caller, (&turn, Some(after)));
+            return self.follow(incoming, format, &caller, (&turn, Some(after))).await;
         }
         let Some(turn) = snapshot.running else {
             let message = "no turn of this session is running";
             return Err(Failure::new(FailureKind::TurnNotFound, message));
         };
-        self.follow(incoming, format, &caller, (&turn, None))
+        self.follow(incoming, format, &caller, (&turn, None)).await
     }
 
     fn session_key(&self, incoming: &Incoming) -> Result<(Caller, SessionKey), Failure> {
@@ -145,32 +147,34 @@ impl Edge {
     }
 }
 
-fn summary(snapshot: &Snapshot) -> Value {
-    let record = &snapshot.record;
+fn listed(listed: &Listed) -> Value {
+    written(&listed.summary, listed.state, listed.queued)
+}
+
+fn written(session: &Summary, state: &str, queued: usize) -> Value {
     let mut written = json!({
-        "id": record.key.id.as_str(),
+        "id": session.key.id.as_str(),
         "object": "session",
-        "model": record.model.as_str(),
-        "state": snapshot.state,
-        "created_at": epoch_seconds(record.created_at),
-        "last_active_at": epoch_seconds(record.last_active),
-        "turns": record.turns,
-        "queued": snapshot.queued,
+        "model": session.model.as_str(),
+        "state": state,
+        "created_at": epoch_seconds(session.created_at),
+        "last_active_at": epoch_seconds(session.last_active),
+        "turns": session.turns,
+        "queued": queued,
+        "metadata": session.metadata,
     });
-    if let Some(moved) = &record.moved {
-        written["moved_to"] = moved.to.as_str().into();
+    if let Some(moved_to) = &session.moved_to {
+        written["moved_to"] = moved_to.as_str().into();
     }
-    let pending = record.upstream.as_ref().and_then(|upstream| upstream.pending.as_ref());
-    let open: Vec<_> = pending.into_iter().flat_map(Pending::open).collect();
-    if !open.is_empty() {
-        let calls = open.iter().map(|call| json!({ "id": call.id, "name": call.name }));
+    if !session.open_calls.is_empty() {
+        let calls = session.open_calls.iter().map(|(id, name)| json!({ "id": id, "name": name }));
         written["pending_tool_calls"] = calls.collect();
     }
     written
 }
 
 fn whole(snapshot: &Snapshot) -> Value {
-    let mut session = summary(snapshot);
+    let mut session = written(&snapshot.record.summary(), snapshot.state, snapshot.queued);
     let messages: Vec<_> = snapshot.record.messages.iter().map(|held| message(held)).collect();
     session["messages"] = messages.into();
     if let Some(turn) = &snapshot.running {

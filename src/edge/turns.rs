@@ -85,7 +85,7 @@ impl Edge {
         B: Buf + Send,
     {
         if incoming.header("last-event-id").is_some() {
-            return self.resume(incoming, surface.usual());
+            return self.resume(incoming, surface.usual()).await;
         }
         let target = incoming.target_format();
         let wanted = target.as_ref().ok().copied().flatten();
@@ -191,14 +191,21 @@ impl Edge {
     }
 
     /// Continues a stream that broke off, after the event that `Last-Event-ID` names.
-    pub(super) fn resume(&self, incoming: &Incoming, usual: &'static dyn WireFormat) -> Response {
+    pub(super) async fn resume(
+        &self,
+        incoming: &Incoming,
+        usual: &'static dyn WireFormat,
+    ) -> Response {
         let target = incoming.target_format();
         let format = target.as_ref().ok().copied().flatten().unwrap_or(usual);
-        let resumed = target.and_then(|_| self.resumed(incoming, format));
+        let resumed = match target {
+            Ok(_) => self.resumed(incoming, format).await,
+            Err(failure) => Err(failure),
+        };
         resumed.unwrap_or_else(|failure| reply::failure_in(format, &incoming.id, &failure))
     }
 
-    fn resumed(
+    async fn resumed(
         &self,
         incoming: &Incoming,
         format: &'static dyn WireFormat,
@@ -212,20 +219,23 @@ impl Edge {
                  to begin one, POST",
             ));
         };
-        self.follow(incoming, format, &caller, (&turn, Some(after)))
+        self.follow(incoming, format, &caller, (&turn, Some(after))).await
     }
 
-    /// Follows a turn from its beginning, or after the event that the client saw last.
-    pub(super) fn follow(
+    /// Follows a turn from its beginning, or after the event, or frame, that the client saw last.
+    pub(super) async fn follow(
         &self,
         incoming: &Incoming,
         format: &'static dyn WireFormat,
         caller: &Caller,
         (turn, seen): (&TurnId, Option<u64>),
     ) -> Result<Response, Failure> {
-        let reader = self.sessions.resume(&caller.tenant, turn, seen.unwrap_or(0))?;
+        // Frames that are counted are all made again, and those that were seen left out.
+        let (after, starting_after) =
+            if format.counts_frames() { (0, seen) } else { (seen.unwrap_or(0), None) };
+        let reader = self.sessions.resume(&caller.tenant, turn, after).await?;
         let include_usage = incoming.query("include_usage").as_deref() == Some("true");
-        let options = Options { include_usage, ..Options::default() };
+        let options = Options { include_usage, starting_after, ..Options::default() };
         let head = head_of(&reader, incoming);
         let mut encoder = format.encoder(head.clone(), options);
         for event in reader.already_read() {
@@ -235,7 +245,7 @@ impl Edge {
         let keep_alive = model.and_then(|route| route.model.keep_alive);
         let keep_alive = keep_alive.unwrap_or(self.config.server.keep_alive);
         let mut follow = Follow::new(reader, encoder, keep_alive);
-        if seen.is_none() {
+        if seen.is_none() || format.counts_frames() {
             follow.open();
         }
         let origin = follow.reader().origin();

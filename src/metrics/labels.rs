@@ -183,8 +183,12 @@ impl TokenDirection {
 pub enum StoreOp {
     /// A session was read.
     Load,
-    /// A session was written.
+    /// A session was written, perhaps with a turn that ended.
     Save,
+    /// A turn was written that began.
+    Begin,
+    /// A turn was looked up.
+    Turn,
     /// A session was forgotten.
     Remove,
     /// A tenant's sessions were listed, or one was looked for by its transcript.
@@ -195,7 +199,8 @@ pub enum StoreOp {
 
 impl StoreOp {
     /// Every operation, in declaration order.
-    pub const ALL: [Self; 5] = [Self::Load, Self::Save, Self::Remove, Self::List, Self::Sweep];
+    pub const ALL: [Self; 7] =
+        [Self::Load, Self::Save, Self::Begin, Self::Turn, Self::Remove, Self::List, Self::Sweep];
 
     /// The label `op`.
     #[must_use]
@@ -203,6 +208,8 @@ impl StoreOp {
         match self {
             Self::Load => "load",
             Self::Save => "save",
+            Self::Begin => "begin",
+            Self::Turn => "turn",
             Self::Remove => "remove",
             Self::List => "list",
             Self::Sweep => "sweep",

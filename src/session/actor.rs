@@ -19,9 +19,11 @@ use crate::turn::{
     Failure, ModelName, RequestId, SessionKey, TurnId, TurnPolicy, TurnRequest, Usage,
 };
 
+use super::conversation::Edit;
 use super::directory::Activity;
 use super::identity::Digest;
 use super::pump::Pumped;
+use super::running::Detached;
 use super::state::{Env, State};
 use super::turn_log::TurnWriter;
 
@@ -68,10 +70,44 @@ pub(super) enum SessionMsg {
     End(EndReason, oneshot::Sender<bool>),
     /// From [`Sessions`](super::Sessions): further turns go to this model.
     Move(ModelName, oneshot::Sender<Snapshot>),
+    /// From [`Sessions`](super::Sessions): change what you hold.
+    Edit(Box<Edit>, oneshot::Sender<Result<Snapshot, Failure>>),
+    /// From [`Sessions`](super::Sessions): a copy of the session up to the end of a turn, or of
+    /// all of it, for one of this key.
+    Copy(Box<(Option<TurnId>, SessionKey)>, oneshot::Sender<Result<Box<Record>, Failure>>),
+    /// From [`Sessions`](super::Sessions): stop this turn, wherever it stands; answered with
+    /// whether it was there.
+    Cancel(TurnId, oneshot::Sender<bool>),
     /// From the supervisor's sweep: you have been idle for long.
     Retire,
     /// From [`Sessions`](super::Sessions) at the end of the grace: fail what runs.
     Shutdown,
+}
+
+impl SessionMsg {
+    /// Whether it is about what the session holds, which an actor does not know that still loads
+    /// it. A turn that goes on from another one is; others wait in the queue.
+    pub(super) fn needs_record(&self) -> bool {
+        match self {
+            Self::Submit(submit) => submit.goes_on_from.is_some(),
+            Self::Interrupt(_)
+            | Self::Read(_)
+            | Self::End(..)
+            | Self::Move(..)
+            | Self::Edit(..)
+            | Self::Copy(..) => true,
+            Self::Loaded(_)
+            | Self::Saved(_)
+            | Self::Pumped(_)
+            | Self::PumpGone { .. }
+            | Self::Hedge { .. }
+            | Self::Abandoned(_)
+            | Self::WaitedTooLong(_)
+            | Self::Cancel(..)
+            | Self::Retire
+            | Self::Shutdown => false,
+        }
+    }
 }
 
 /// A turn on its way to its session.
@@ -79,8 +115,22 @@ pub(super) struct Submit {
     pub(super) writer: TurnWriter,
     pub(super) call: Arc<Call>,
     pub(super) permit: OwnedSemaphorePermit,
+    /// The right to run without a reader, where it has it from the beginning.
+    pub(super) detached: Option<Detached>,
+    /// The turn that has to be the session's last one, or this one belongs to a branch.
+    pub(super) goes_on_from: Option<TurnId>,
     /// Answered once the turn runs or waits; dropped unanswered by an actor that is going.
-    pub(super) reply: oneshot::Sender<Result<(), Failure>>,
+    pub(super) reply: oneshot::Sender<Result<(), Refused>>,
+}
+
+/// Why a session did not take a turn.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// It cannot be run.
+    Failed(Failure),
+    /// It goes on from what was, not from what is: it belongs to a session of its own, which
+    /// begins with this.
+    Branch(Box<Record>),
 }
 
 impl std::fmt::Debug for Submit {
@@ -99,6 +149,8 @@ pub(super) struct Call {
     pub(super) named: bool,
     /// Whether the transcript branches off what another session went through.
     pub(super) branches: bool,
+    /// Whether the session ends with the turn, and nothing is kept of it.
+    pub(super) is_ephemeral: bool,
     /// The transcript's digest before the new input, where sessions are found by it.
     pub(super) base: Option<Digest>,
     pub(super) turn_policy: TurnPolicy,
@@ -139,6 +191,8 @@ pub(super) enum Beginning {
     New,
     /// The store may know the session.
     Load,
+    /// It goes on with what another session held.
+    Branch(Box<Record>),
 }
 
 /// What an actor is made with.
@@ -176,22 +230,35 @@ impl Actor for SessionActor {
         message: SessionMsg,
         state: &mut Box<State>,
     ) -> Result<(), ActorProcessingErr> {
-        match message {
-            SessionMsg::Submit(submit) => state.submit(*submit),
-            SessionMsg::Loaded(result) => state.loaded(result),
-            SessionMsg::Saved(result) => state.saved(result),
-            SessionMsg::Pumped(pumped) => state.pumped(*pumped),
-            SessionMsg::PumpGone { serial } => state.pump_gone(serial),
-            SessionMsg::Hedge { serial } => state.hedge(serial),
-            SessionMsg::Abandoned(turn) => state.abandoned(&turn),
-            SessionMsg::WaitedTooLong(turn) => state.waited_too_long(&turn),
-            SessionMsg::Interrupt(order) => state.interrupt(*order),
-            SessionMsg::Read(reply) => state.read(reply),
-            SessionMsg::End(reason, reply) => state.end(reason, reply),
-            SessionMsg::Move(to, reply) => state.move_to(to, reply),
-            SessionMsg::Retire => state.retire(),
-            SessionMsg::Shutdown => state.shutdown(),
+        let Some(message) = state.defer(message) else { return Ok(()) };
+        state.take(message);
+        while let Some(message) = state.next_deferred() {
+            state.take(message);
         }
         Ok(())
+    }
+}
+
+impl State {
+    fn take(&mut self, message: SessionMsg) {
+        match message {
+            SessionMsg::Submit(submit) => self.submit(*submit),
+            SessionMsg::Loaded(result) => self.loaded(result),
+            SessionMsg::Saved(result) => self.saved(result),
+            SessionMsg::Pumped(pumped) => self.pumped(*pumped),
+            SessionMsg::PumpGone { serial } => self.pump_gone(serial),
+            SessionMsg::Hedge { serial } => self.hedge(serial),
+            SessionMsg::Abandoned(turn) => self.abandoned(&turn),
+            SessionMsg::WaitedTooLong(turn) => self.waited_too_long(&turn),
+            SessionMsg::Interrupt(order) => self.interrupt(*order),
+            SessionMsg::Read(reply) => self.read(reply),
+            SessionMsg::End(reason, reply) => self.end(reason, reply),
+            SessionMsg::Move(to, reply) => self.move_to(to, reply),
+            SessionMsg::Edit(edit, reply) => self.edit(*edit, reply),
+            SessionMsg::Copy(wanted, reply) => self.copy(*wanted, reply),
+            SessionMsg::Cancel(turn, reply) => self.cancel(&turn, reply),
+            SessionMsg::Retire => self.retire(),
+            SessionMsg::Shutdown => self.shutdown(),
+        }
     }
 }

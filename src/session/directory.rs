@@ -3,8 +3,9 @@
 //! One entry a session, made under the entry's lock; so a session never has two actors. ractor's
 //! own registry is process-wide and would let two brokers in one process collide.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -20,6 +21,10 @@ use super::actor::SessionMsg;
 #[derive(Debug)]
 pub(super) struct Directory {
     residents: DashMap<SessionKey, Resident>,
+    /// What all of them hold, roughly.
+    bytes: AtomicUsize,
+    /// Whether somebody has called for room since the last sweep.
+    is_called: AtomicBool,
     epoch: Instant,
 }
 
@@ -57,10 +62,50 @@ pub(super) struct Residence {
     key: SessionKey,
     actor: ActorId,
     pub(super) activity: Arc<Activity>,
+    bytes: usize,
     _presence: Presence,
 }
 
+/// How full the house is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Crowd {
+    sessions: usize,
+    most: usize,
+    bytes: usize,
+    most_bytes: usize,
+}
+
+impl Crowd {
+    /// Whether nobody else may come in.
+    pub(super) fn is_full(self) -> bool {
+        self.sessions >= self.most
+    }
+
+    /// Whether those that rest should go.
+    pub(super) fn is_near(self) -> bool {
+        self.sessions > self.most / 10 * 9 || self.bytes > self.most_bytes
+    }
+
+    /// How many should go.
+    pub(super) fn excess(self) -> usize {
+        if !self.is_near() {
+            return 0;
+        }
+        let by_number = self.sessions.saturating_sub(self.most / 10 * 8);
+        let per_session = (self.bytes / self.sessions.max(1)).max(1);
+        let by_bytes = self.bytes.saturating_sub(self.most_bytes / 10 * 8) / per_session;
+        by_number.max(by_bytes)
+    }
+}
+
 impl Residence {
+    /// Says how much the session holds now.
+    pub(super) fn weigh(&mut self, bytes: usize) {
+        let total = &self.directory.bytes;
+        total.fetch_add(bytes, Ordering::Relaxed);
+        total.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::Relaxed);
+    }
+
     /// Gives the place up before the actor stops, so that the next request finds it free.
     pub(super) fn leave(&self) {
         self.directory
@@ -71,17 +116,50 @@ impl Residence {
 
 impl Drop for Residence {
     fn drop(&mut self) {
+        self.weigh(0);
         self.leave();
     }
 }
 
 impl Directory {
     pub(super) fn new() -> Self {
-        Self { residents: DashMap::new(), epoch: Instant::now() }
+        Self {
+            residents: DashMap::new(),
+            bytes: AtomicUsize::new(0),
+            is_called: AtomicBool::new(false),
+            epoch: Instant::now(),
+        }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.residents.len()
+    /// How full the house is.
+    pub(super) fn crowd(&self, limits: &crate::config::Session) -> Crowd {
+        Crowd {
+            sessions: self.residents.len(),
+            most: limits.max_resident,
+            bytes: self.bytes.load(Ordering::Relaxed),
+            most_bytes: limits.resident_bytes,
+        }
+    }
+
+    /// Calls for those that rest to go; says whether nobody else has since the last sweep.
+    pub(super) fn calls_for_room(&self) -> bool {
+        !self.is_called.swap(true, Ordering::Relaxed)
+    }
+
+    /// The actors that have been idle the longest, that many; who calls for room is heard again.
+    pub(super) fn longest_idle(&self, many: usize) -> Vec<ActorRef<SessionMsg>> {
+        self.is_called.store(false, Ordering::Relaxed);
+        if many == 0 {
+            return Vec::new();
+        }
+        let idle = |resident: &Resident| Reverse(resident.activity.idle());
+        let mut residents: Vec<_> =
+            self.residents.iter().map(|it| (idle(&it), it.actor.clone())).collect();
+        if many < residents.len() {
+            residents.select_nth_unstable_by_key(many, |(idle, _)| *idle);
+            residents.truncate(many);
+        }
+        residents.into_iter().map(|(_, actor)| actor).collect()
     }
 
     pub(super) fn get(&self, key: &SessionKey) -> Option<ActorRef<SessionMsg>> {
@@ -117,7 +195,14 @@ impl Directory {
         activity: Arc<Activity>,
         presence: Presence,
     ) -> Residence {
-        Residence { directory: Arc::clone(self), key, actor, activity, _presence: presence }
+        Residence {
+            directory: Arc::clone(self),
+            key,
+            actor,
+            activity,
+            bytes: 0,
+            _presence: presence,
+        }
     }
 
     /// The actors that have been idle for so long.
@@ -134,10 +219,12 @@ impl Directory {
         self.residents.iter().map(|resident| resident.actor.clone()).collect()
     }
 
-    /// A tenant's sessions that have an actor, the last active first, at most `limit`.
-    pub(super) fn of_tenant(&self, tenant: &TenantId, limit: usize) -> Vec<SessionKey> {
+    /// A tenant's sessions that have an actor, or everybody's, the last active first, at most
+    /// `limit`.
+    pub(super) fn of_tenant(&self, tenant: Option<&TenantId>, limit: usize) -> Vec<SessionKey> {
         let residents = self.residents.iter();
-        let theirs = residents.filter(|resident| resident.key().tenant == *tenant);
+        let is_theirs = |key: &SessionKey| tenant.is_none_or(|tenant| key.tenant == *tenant);
+        let theirs = residents.filter(|resident| is_theirs(resident.key()));
         let mut theirs: Vec<_> =
             theirs.map(|resident| (resident.activity.idle(), resident.key().clone())).collect();
         theirs.sort_unstable_by_key(|(idle, _)| *idle);

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 
-use crate::turn::{SessionKey, TenantId, TurnId};
+use crate::store::LiveTurn as _;
+use crate::turn::{SessionKey, TenantId, TurnEvent, TurnId};
 
 use super::turn_log::{TurnLog, TurnReader};
 
@@ -68,6 +69,23 @@ impl Turns {
     ) -> Option<TurnReader> {
         let log = self.logs.get(turn)?.upgrade()?;
         (log.meta().key.tenant == *tenant).then(|| log.follow(after))
+    }
+
+    /// The events so far of a tenant's turn.
+    pub(super) fn events(&self, tenant: &TenantId, turn: &TurnId) -> Option<Vec<TurnEvent>> {
+        let log = self.logs.get(turn)?.upgrade()?;
+        (log.meta().key.tenant == *tenant).then(|| log.events_since(0))
+    }
+
+    /// A turn is to be forgotten.
+    pub(super) fn drop_turn(&self, turn: &TurnId) {
+        self.logs.remove(turn);
+        let mut ended = self.ended_turns();
+        if let Some(at) = ended.order.iter().position(|(_, log, _)| log.meta().turn == *turn)
+            && let Some((_, _, weight)) = ended.order.remove(at)
+        {
+            ended.bytes -= weight;
+        }
     }
 
     /// Whether a turn is one of this session's.

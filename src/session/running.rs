@@ -2,68 +2,70 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
 use ractor::ActorRef;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
 
 use crate::backend::{Ask, Route};
-use crate::metrics::{InterruptReason, Outcome as OutcomeLabel, Presence, StoreOp};
-use crate::store::{Record, Save};
+use crate::metrics::{Outcome as OutcomeLabel, Presence};
+use crate::store::{Record, TurnRecord};
 use crate::turn::request::DisconnectPolicy;
 use crate::turn::{
-    Failure, FailureKind, FinishReason, Fold, Message, ModelName, Part, Pending, Role, Status,
-    TurnEvent, TurnId, TurnRequest, UpstreamSessionId,
+    Failure, FailureKind, Fold, Keeping, Message, ModelName, TurnEvent, TurnId, UpstreamSessionId,
 };
 
 use super::actor::{Call, SessionMsg};
 use super::attempt::{Attempt, Order, Setting};
-use super::conversation::{Arrival, Committed, Conversation, Prepared};
+use super::conversation::Conversation;
 use super::identity::Digest;
-use super::pump::{Outcome, Pumped, estimate};
+use super::keeping::turn_record;
+use super::order::{history_for, instructions, order, prepare};
+use super::pump::{Outcome, Pumped};
 use super::state::Env;
 use super::turn_log::{Origin, TurnWriter};
 
-/// How a turn ends.
-#[derive(Debug)]
-pub(super) enum Ending {
-    /// The backend said so.
-    Done(Outcome),
-    /// Somebody stopped it.
-    Cut {
-        /// Why.
-        reason: InterruptReason,
-        /// What of the answer was heard, if that is known.
-        spoken: Option<String>,
-    },
-}
-
 /// The turn that a session runs just now. Dropping it stops the upstream call.
 pub(super) struct Running {
-    writer: TurnWriter,
-    call: Arc<Call>,
-    fold: Fold,
-    attempt: Attempt,
+    pub(super) writer: TurnWriter,
+    pub(super) call: Arc<Call>,
+    pub(super) fold: Fold,
+    pub(super) attempt: Attempt,
     /// Another one beside it, since it took long; the first of the two to bring anything stays.
-    hedge: Option<Attempt>,
+    pub(super) hedge: Option<Attempt>,
     /// Whether the attempt has brought anything.
-    has_begun: bool,
+    pub(super) has_begun: bool,
     /// Models that have not been tried.
-    others: VecDeque<Arc<Route>>,
+    pub(super) others: VecDeque<Arc<Route>>,
     /// What is new in the transcript with this turn.
-    said: Vec<Arc<Message>>,
+    pub(super) said: Vec<Arc<Message>>,
     /// Whether the turn only collects results of a hand-over.
-    collects: bool,
+    pub(super) collects: bool,
     /// Whether the upstream session may wait for results that we know nothing of.
-    is_doubtful: bool,
+    pub(super) is_doubtful: bool,
     /// What the session held before a fork: kept once the fork is.
-    left_behind: Option<Record>,
-    span: Span,
+    pub(super) left_behind: Option<Record>,
+    pub(super) span: Span,
     /// Whether the client got to see anything of the answer.
-    is_visible: bool,
-    detached: Option<(OwnedSemaphorePermit, Presence)>,
+    pub(super) is_visible: bool,
+    /// The turn as the store was told of it, if it was.
+    pub(super) record: Option<Arc<TurnRecord>>,
+    /// The right to run without a reader.
+    pub(super) detached: Option<Detached>,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// The right of a turn to run without a reader, which not all may at once.
+#[derive(Debug)]
+pub(super) struct Detached {
     _permit: OwnedSemaphorePermit,
+    _counted: Presence,
+}
+
+impl Detached {
+    pub(super) fn new(permit: OwnedSemaphorePermit, env: &Env) -> Self {
+        Self { _permit: permit, _counted: env.metrics.turn_detached() }
+    }
 }
 
 /// A turn that is to be started.
@@ -71,6 +73,9 @@ pub(super) struct Start {
     pub(super) writer: TurnWriter,
     pub(super) call: Arc<Call>,
     pub(super) permit: OwnedSemaphorePermit,
+    pub(super) detached: Option<Detached>,
+    /// The turn as the store was told of it while it waited.
+    pub(super) record: Option<Arc<TurnRecord>>,
     /// Who may answer, in order; not empty.
     pub(super) candidates: VecDeque<Arc<Route>>,
     /// The name of the first of them.
@@ -93,7 +98,7 @@ impl Running {
         held: &mut Conversation,
         start: Start,
     ) -> Self {
-        let Start { writer, call, permit, mut candidates, model, serial } = start;
+        let Start { writer, call, permit, detached, record, mut candidates, model, serial } = start;
         let route = candidates.pop_front().unwrap_or_else(|| Arc::clone(&call.route));
         let (mut prepared, refusal) = prepare(env, held, &call, &route, &model);
         count(env, prepared.origin, prepared.is_first.then_some(&route));
@@ -113,7 +118,7 @@ impl Running {
         if let Some(next) = candidates.front() {
             attempt.arm_hedge(&call, next);
         }
-        Self {
+        let mut running = Self {
             fold,
             attempt,
             hedge: None,
@@ -125,11 +130,30 @@ impl Running {
             left_behind,
             span,
             is_visible: false,
-            detached: None,
-            _permit: permit,
+            record,
+            detached,
+            permit,
             writer,
             call,
+        };
+        // Beside the upstream call, which has begun.
+        running.tell_store(env, held);
+        running
+    }
+
+    /// Has the store keep that the turn has begun, where it is to be kept, or lasts.
+    fn tell_store(&mut self, env: &Arc<Env>, held: &mut Conversation) {
+        let request = &self.call.request;
+        let is_kept = request.keeping == Keeping::Turn;
+        let is_durable = env.store.is_durable() && self.attempt.asks && !self.call.is_ephemeral;
+        if !is_kept && !is_durable {
+            return;
         }
+        let log = self.writer.log();
+        let record = turn_record(log.meta(), request, self.said.clone());
+        let session = if is_durable { held.save() } else { None };
+        env.begin(Arc::clone(&record), log, session);
+        self.record = Some(record);
     }
 
     /// Asks the next model, where this one failed before the client got to see anything and
@@ -298,189 +322,15 @@ impl Running {
         }
         let Ok(permit) = Arc::clone(&env.detached).try_acquire_owned() else { return false };
         if self.call.disconnect_policy == DisconnectPolicy::Detach {
-            self.detached = Some((permit, env.metrics.turn_detached()));
+            self.detached = Some(Detached::new(permit, env));
         }
         true
     }
 
     /// Nobody reads the turn any more, and it goes on.
-    pub(super) fn detach(&self, _env: &Env) {
+    pub(super) fn detach(&self) {
         tracing::debug!(parent: &self.span, "the turn goes on without a reader");
     }
-
-    /// Ends the turn: stops the upstream call, takes what was said into the conversation, and
-    /// only then lets the readers see the end. Says whether the conversation changed.
-    pub(super) fn finish(
-        self: Box<Self>,
-        env: &Env,
-        held: &mut Conversation,
-        ending: Ending,
-    ) -> bool {
-        let Self { writer, call, mut fold, attempt, said, collects, is_doubtful, .. } = *self;
-        let Self { left_behind, span, .. } = *self;
-        attempt.stop();
-        let is_visible = self.is_visible;
-        let (end, spoken) = end_event(env, ending);
-        let is_cut = matches!(end, TurnEvent::Finished(FinishReason::Interrupted));
-        // A last event always may stand where no other last one was.
-        let _ = fold.push(&end);
-        let mut is_changed = collects;
-        let came_to_nothing = matches!(end, TurnEvent::Failed(_)) && !is_visible;
-        let is_kept = attempt.asks && !came_to_nothing;
-        // A turn that was cut has its price too, though the backend did not come to tell it.
-        let estimated = || is_kept.then(|| estimate(&attempt.told, fold.text()));
-        let usage = fold.usage().or_else(estimated);
-        if is_kept {
-            // One that was cut before a sign of an answer may never have got there.
-            let took_in = is_visible || !is_cut;
-            let forgets = was_dropped(&end) && attempt.route.backend.forgets_when_cut();
-            let binding = if took_in && !forgets { attempt.binding(&fold) } else { None };
-            held.commit(Committed {
-                said,
-                answer: answer(fold, spoken),
-                upstream: binding,
-                model: attempt.model.clone(),
-                asked: call.model.clone(),
-                base: call.base,
-                now: SystemTime::now(),
-                room: env.room(),
-            });
-            if call.request.end_session {
-                held.start_over();
-            }
-            if let Some(branch) = left_behind {
-                keep_branch(env, held, branch);
-            }
-        } else if collects {
-            // What it brought is kept as it is.
-        } else if !attempt.asks {
-            held.take_back(false);
-        } else if let TurnEvent::Failed(failure) = &end {
-            let waits = is_doubtful && failure.kind == FailureKind::UpstreamRejected;
-            let is_unsure = waits || attempt.may_have_begun(failure);
-            held.take_back(is_unsure);
-            is_changed |= is_unsure && held.record().turns > 0;
-            if failure.kind == FailureKind::UpstreamThrottled
-                && !failure.may_have_run
-                && let Some(upstream) = attempt.upstream()
-            {
-                held.did_not_begin(upstream.clone());
-            }
-        }
-        let metrics = &attempt.route.metrics;
-        if let Some(usage) = &usage {
-            metrics.tokens(usage);
-            call.hold.used(usage);
-        }
-        metrics.ended(label(&end), attempt.began.elapsed());
-        log_end(&span, &call, &end, attempt.began);
-        writer.append([end]);
-        env.turns.ended(writer.log());
-        is_kept || is_changed
-    }
-}
-
-/// Whether a turn that ended so may have left its upstream in the middle of the answer.
-fn was_dropped(end: &TurnEvent) -> bool {
-    match end {
-        TurnEvent::Finished(reason) => {
-            matches!(reason, FinishReason::Interrupted | FinishReason::Length)
-        }
-        TurnEvent::Failed(failure) => {
-            matches!(failure.kind, FailureKind::UpstreamTimeout | FailureKind::Draining)
-        }
-        _ => false,
-    }
-}
-
-/// Works out what goes upstream; with a refusal where the request cannot be honoured.
-fn prepare(
-    env: &Env,
-    held: &mut Conversation,
-    call: &Call,
-    route: &Route,
-    model: &ModelName,
-) -> (Prepared, Option<Failure>) {
-    let request = &call.request;
-    let read = |waits: Option<&Pending>| read_results(route, request, waits);
-    let arrival = Arrival {
-        messages: &request.messages,
-        named: call.named,
-        branches: call.branches,
-        model,
-        remembers: route.backend.remembers(),
-        now: SystemTime::now(),
-        base: call.base,
-        room: env.room(),
-        handed_back: request.handed_back.is_some().then_some(&read),
-    };
-    match held.prepare(&arrival) {
-        Ok(prepared) => (prepared, None),
-        Err(failure) => (held.nothing_new(), Some(failure)),
-    }
-}
-
-fn read_results(
-    route: &Route,
-    request: &TurnRequest,
-    waits: Option<&Pending>,
-) -> Result<Vec<Message>, Failure> {
-    let Some(handed_back) = &request.handed_back else { return Ok(Vec::new()) };
-    let waits = waits.filter(|pending| pending.invocation_id == handed_back.invocation_id);
-    let Some(pending) = waits else {
-        return Err(Failure::bad_field(
-            "invocation_id",
-            "this session waits for no results of this invocation",
-        ));
-    };
-    route.backend.read_results(pending, handed_back)
-}
-
-fn order(
-    held: &Conversation,
-    (call, model): (&Call, &ModelName),
-    prepared: Prepared,
-    refusal: Option<Failure>,
-) -> Order {
-    if let Some(failure) = refusal {
-        return Order::Refuse(failure);
-    }
-    if let Some(pending) = prepared.unsettled {
-        return Order::Restate(pending);
-    }
-    Order::Ask(Box::new(Ask {
-        key: held.record().key.clone(),
-        upstream: prepared.upstream,
-        system: instructions(held.record(), &call.request),
-        history: history_for(model, held.record(), prepared.history),
-        input: prepared.input,
-        pending: prepared.pending,
-        request: Arc::clone(&call.request),
-    }))
-}
-
-/// The client's instructions: those of this request, or those that the session keeps.
-fn instructions(record: &Record, request: &TurnRequest) -> Arc<[Message]> {
-    let own = || request.messages.iter().filter(|message| message.role == Role::System);
-    if own().next().is_none() || own().eq(record.system.iter()) {
-        return Arc::clone(&record.system);
-    }
-    // More than a session keeps.
-    own().cloned().collect()
-}
-
-/// The history as another model may have it: what a model thought, and signed, is for itself.
-fn history_for(
-    model: &ModelName,
-    record: &Record,
-    mut history: Vec<Arc<Message>>,
-) -> Vec<Arc<Message>> {
-    if record.model != *model {
-        for message in history.iter_mut().filter(|message| !message.thoughts.is_empty()) {
-            Arc::make_mut(message).thoughts.clear();
-        }
-    }
-    history
 }
 
 /// Whether another model may be asked after this failure: the upstream is at fault, and surely
@@ -518,78 +368,5 @@ fn count(env: &Env, origin: Origin, first: Option<&Arc<Route>>) {
         Origin::Rehydrated => env.metrics.session_rehydrated(),
         Origin::Forked => env.metrics.session_forked(),
         Origin::New | Origin::Continued | Origin::Revived => {}
-    }
-}
-
-/// Branches that forks of one session leave behind; beyond, the oldest goes.
-const BRANCHES: u32 = 32;
-
-fn keep_branch(env: &Env, held: &Conversation, branch: Record) {
-    let oldest = held.record().branches.checked_sub(BRANCHES).filter(|number| *number > 0);
-    if let Some(number) = oldest {
-        let mut key = branch.key.clone();
-        key.id = held.record().key.id.branch(number);
-        drop(env.afterwards.spawn(env.store.remove(key)));
-    }
-    let work = env.store.save(Save { record: Arc::new(branch), unchanged: 0 });
-    let at_once = env.run(StoreOp::Save, work, |result| {
-        if let Err(error) = result {
-            tracing::error!(%error, "the branch that a fork left could not be saved");
-        }
-    });
-    if let Some(Err(error)) = at_once {
-        tracing::error!(%error, "the branch that a fork left could not be saved");
-    }
-}
-
-fn end_event(env: &Env, ending: Ending) -> (TurnEvent, Option<String>) {
-    match ending {
-        Ending::Done(Ok(reason)) => (TurnEvent::Finished(reason), None),
-        Ending::Done(Err(failure)) => {
-            if failure.kind == FailureKind::UpstreamTimeout {
-                env.metrics.turn_interrupted(InterruptReason::Timeout);
-            }
-            (TurnEvent::Failed(failure), None)
-        }
-        Ending::Cut { reason, spoken } => {
-            env.metrics.turn_interrupted(reason);
-            (TurnEvent::Finished(FinishReason::Interrupted), spoken)
-        }
-    }
-}
-
-/// The assistant's message, cut to what was heard of it where that is known.
-fn answer(fold: Fold, spoken: Option<String>) -> Message {
-    let message = fold.into_message();
-    match spoken {
-        Some(spoken) => Message {
-            role: Role::Assistant,
-            parts: vec![Part::Text(spoken)],
-            status: Status::Interrupted,
-            ..message
-        },
-        None => message,
-    }
-}
-
-fn label(end: &TurnEvent) -> OutcomeLabel {
-    match end {
-        TurnEvent::Finished(FinishReason::Interrupted) => OutcomeLabel::Interrupted,
-        TurnEvent::Failed(_) => OutcomeLabel::Failed,
-        _ => OutcomeLabel::Ok,
-    }
-}
-
-fn log_end(span: &Span, call: &Call, end: &TurnEvent, began: Instant) {
-    let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let waited_ms = u64::try_from((began - call.received).as_millis()).unwrap_or(u64::MAX);
-    match end {
-        TurnEvent::Failed(failure) => tracing::warn!(
-            parent: span, kind = failure.kind.code(), elapsed_ms, waited_ms, "turn failed"
-        ),
-        TurnEvent::Finished(reason) => tracing::info!(
-            parent: span, finish = reason.as_str(), elapsed_ms, waited_ms, "turn ended"
-        ),
-        _ => {}
     }
 }

@@ -2,32 +2,33 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use ractor::ActorRef;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio::sync::{Semaphore, oneshot};
+use tokio_util::task::TaskTracker;
 
 use crate::backend::{Route, Routes};
 use crate::config::Config;
 use crate::metrics::{EndReason, InterruptReason, Limit, Metrics, Presence, StoreOp};
-use crate::store::{Record, Save, SessionStore, StoreError};
-use crate::turn::request::DisconnectPolicy;
-use crate::turn::{Failure, FailureKind, FinishReason, ModelName, SessionKey, TurnEvent, TurnId};
+use crate::store::{Record, SessionStore, StoreError};
+use crate::turn::{Failure, FailureKind, ModelName, SessionKey, TurnEvent, TurnId};
 
-use super::actor::{Beginning, Birth, Call, Interrupt, SessionMsg, Snapshot, Submit};
+use super::actor::{Beginning, Birth, Call, Refused, SessionMsg, Submit};
 use super::conversation::{Conversation, Room};
 use super::directory::{Directory, Residence};
+use super::ending::Ending;
 use super::farewell;
 use super::files::Files;
 use super::identity::Heads;
 use super::phase::{Effect, Input, Phase};
 use super::pump::Pumped;
+use super::queue::{Accepted, Waiting};
+use super::repeats::Repeats;
 use super::resume::Turns;
-use super::running::{Again, Ending, Running, Start};
-use super::turn_log::TurnWriter;
+use super::running::{Again, Running, Start};
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -36,10 +37,13 @@ pub(super) struct Env {
     pub(super) metrics: Arc<Metrics>,
     pub(super) store: Arc<dyn SessionStore>,
     pub(super) routes: Arc<Routes>,
+    /// Whether an answer is complete only once the store has it.
+    pub(super) waits_for_store: bool,
     pub(super) directory: Arc<Directory>,
     pub(super) heads: Heads,
     pub(super) files: Files,
     pub(super) turns: Turns,
+    pub(super) repeats: Repeats,
     /// Turns that run on without a reader may take one of these.
     pub(super) detached: Arc<Semaphore>,
     /// What goes on after its session's actor: saves, farewells to upstreams.
@@ -72,30 +76,27 @@ impl Env {
     }
 }
 
-/// A turn that waits.
-struct Waiting {
-    writer: TurnWriter,
-    call: Arc<Call>,
-    permit: OwnedSemaphorePermit,
-    since: Instant,
-    _queued: Presence,
-    _timer: AbortOnDropHandle<()>,
-}
+/// Messages that wait for a record to be fetched.
+const MOST_DEFERRED: usize = 64;
 
 /// A session actor's state.
 pub(super) struct State {
-    me: ActorRef<SessionMsg>,
-    env: Arc<Env>,
-    residence: Residence,
-    phase: Phase,
-    held: Conversation,
-    queue: VecDeque<Waiting>,
-    running: Option<Box<Running>>,
+    pub(super) me: ActorRef<SessionMsg>,
+    pub(super) env: Arc<Env>,
+    pub(super) residence: Residence,
+    pub(super) phase: Phase,
+    pub(super) held: Conversation,
+    pub(super) queue: VecDeque<Waiting>,
+    pub(super) running: Option<Box<Running>>,
     /// Tool calls that the session waits for.
-    calls_pending: Option<Presence>,
-    serial: u64,
+    pub(super) calls_pending: Option<Presence>,
+    pub(super) serial: u64,
     /// Saves that the store has not yet confirmed.
-    saving: u32,
+    pub(super) saving: u32,
+    /// Whether nothing more is to be kept of the session.
+    pub(super) is_ephemeral: bool,
+    /// What was asked about a record that is still being fetched.
+    deferred: VecDeque<SessionMsg>,
 }
 
 impl State {
@@ -103,8 +104,15 @@ impl State {
         let Birth { key, model, beginning, env, activity } = birth;
         let presence = env.metrics.session_resident();
         let residence = env.directory.residence(key.clone(), me.get_id(), activity, presence);
+        let is_loading = matches!(beginning, Beginning::Load);
+        let held = match beginning {
+            Beginning::Branch(record) => Conversation::branch(*record),
+            Beginning::New | Beginning::Load => {
+                Conversation::new(key.clone(), model, SystemTime::now())
+            }
+        };
         let mut state = Box::new(Self {
-            held: Conversation::new(key.clone(), model, SystemTime::now()),
+            held,
             me,
             residence,
             phase: Phase::Idle,
@@ -113,13 +121,32 @@ impl State {
             calls_pending: None,
             serial: 0,
             saving: 0,
+            is_ephemeral: false,
+            deferred: VecDeque::new(),
             env,
         });
-        if matches!(beginning, Beginning::Load) {
+        if is_loading {
             state.phase = Phase::Loading;
             state.load(key);
         }
         state
+    }
+
+    /// Lays a message aside that is about what the session holds, while that is being fetched.
+    /// Beyond what anybody may reasonably ask meanwhile, it goes unanswered.
+    pub(super) fn defer(&mut self, message: SessionMsg) -> Option<SessionMsg> {
+        if self.phase != Phase::Loading || !message.needs_record() {
+            return Some(message);
+        }
+        if self.deferred.len() < MOST_DEFERRED {
+            self.deferred.push_back(message);
+        }
+        None
+    }
+
+    /// The next message that was laid aside, once the session is known.
+    pub(super) fn next_deferred(&mut self) -> Option<SessionMsg> {
+        if self.phase == Phase::Loading { None } else { self.deferred.pop_front() }
     }
 
     fn load(&mut self, key: SessionKey) {
@@ -139,6 +166,7 @@ impl State {
             Ok(Some(record)) => {
                 self.env.metrics.session_revived();
                 self.held = Conversation::revive(record);
+                self.residence.weigh(self.held.weight());
                 self.tally_calls();
             }
             Ok(None) => {}
@@ -155,16 +183,25 @@ impl State {
 
     /// Without its record a session would go on as another one: better none than that.
     fn give_up(&mut self) {
-        for waiting in self.queue.drain(..) {
-            let failure =
-                Failure::new(FailureKind::Overloaded, "the session store does not answer");
-            waiting.writer.append([TurnEvent::Failed(failure.after(Duration::from_secs(2)))]);
+        for waiting in std::mem::take(&mut self.queue) {
+            self.end_waiting(waiting, TurnEvent::Failed(store_is_away()));
         }
+        // Whoever asked hears nothing, and asks the next actor.
+        self.deferred.clear();
         self.phase = Phase::Gone;
         self.depart();
     }
 
     pub(super) fn submit(&mut self, submit: Submit) {
+        if let Some(turn) = &submit.goes_on_from
+            && let Some(refused) = self.check_place(turn, &submit)
+        {
+            self.env.turns.forget(submit.writer.log());
+            // A client that is gone needs no refusal.
+            let _ = submit.reply.send(Err(refused));
+            return;
+        }
+        self.is_ephemeral |= submit.call.is_ephemeral;
         let turn = &self.env.config.turn;
         let input = Input::Arrives {
             policy: submit.call.turn_policy,
@@ -192,43 +229,36 @@ impl State {
         }
     }
 
+    /// Refuses a turn that goes on from another one, unless that was the last here and nobody
+    /// else has gone on from it.
+    fn check_place(&self, turn: &TurnId, submit: &Submit) -> Option<Refused> {
+        let is_free = self.phase == Phase::Idle && !submit.call.is_ephemeral;
+        if self.phase == Phase::Gone || is_free && self.held.ends_with(turn) {
+            return None;
+        }
+        Some(match self.held.copy(Some(turn), self.key().clone()) {
+            Ok(record) => Refused::Branch(Box::new(record)),
+            Err(_) => Refused::Failed(Failure {
+                param: Some("previous_response_id".into()),
+                ..Failure::new(
+                    FailureKind::PreviousResponseNotFound,
+                    "what that response said is not kept any more",
+                )
+            }),
+        })
+    }
+
     fn accept(&mut self, submit: Submit, place: fn(&mut Self, Accepted)) {
-        let Submit { writer, call, permit, reply } = submit;
+        let Submit { writer, call, permit, detached, reply, .. } = submit;
         // A client that is gone is told by its reader, which cuts the turn.
         let _ = reply.send(Ok(()));
-        place(self, Accepted { writer, call, permit });
+        place(self, Accepted { writer, call, permit, detached, record: None });
     }
 
     fn refuse(&mut self, submit: Submit, failure: Failure) {
         self.env.turns.forget(submit.writer.log());
         // A client that is gone needs no refusal.
-        let _ = submit.reply.send(Err(failure));
-    }
-
-    fn enqueue(&mut self, submit: Accepted) {
-        let turn = submit.writer.log().meta().turn.clone();
-        let limit = self.env.config.turn.queue_wait;
-        let me = self.me.clone();
-        let timer = tokio::spawn(async move {
-            tokio::time::sleep(limit).await;
-            // An actor that is gone has no queue.
-            let _ = me.cast(SessionMsg::WaitedTooLong(turn));
-        });
-        self.queue.push_back(Waiting {
-            writer: submit.writer,
-            call: submit.call,
-            permit: submit.permit,
-            since: Instant::now(),
-            _queued: self.env.metrics.turn_queued(),
-            _timer: AbortOnDropHandle::new(timer),
-        });
-    }
-
-    fn start_next(&mut self) {
-        let Some(waiting) = self.queue.pop_front() else { return };
-        waiting.call.route.metrics.queue_wait(waiting.since.elapsed());
-        let Waiting { writer, call, permit, .. } = waiting;
-        self.start(Accepted { writer, call, permit });
+        let _ = submit.reply.send(Err(Refused::Failed(failure)));
     }
 
     fn start_now(&mut self, submit: Accepted) {
@@ -236,11 +266,12 @@ impl State {
         self.start(submit);
     }
 
-    fn start(&mut self, submit: Accepted) {
+    pub(super) fn start(&mut self, submit: Accepted) {
         self.serial += 1;
-        let Accepted { writer, call, permit } = submit;
+        let Accepted { writer, call, permit, detached, record } = submit;
         let (candidates, model) = self.answerers(&call);
-        let start = Start { writer, call, permit, candidates, model, serial: self.serial };
+        let serial = self.serial;
+        let start = Start { writer, call, permit, detached, record, candidates, model, serial };
         let running = Running::start(self.me.clone(), &self.env, &mut self.held, start);
         let left_alone = (!running.has_readers()).then(|| running.turn().clone());
         self.running = Some(Box::new(running));
@@ -316,13 +347,15 @@ impl State {
         }
     }
 
-    fn finish(&mut self, ending: Ending) {
+    pub(super) fn finish(&mut self, ending: Ending) {
         let Some(running) = self.running.take() else { return };
         let head_before = self.held.record().head;
         let claimed = running.base();
-        let is_kept = running.finish(&self.env, &mut self.held, ending) | self.leave_upstream();
+        let finished = running.finish(&self.env, &mut self.held, ending);
+        self.leave_upstream();
         self.tally_calls();
         self.residence.activity.touch();
+        self.residence.weigh(self.held.weight());
         match (head_before, self.held.record().head) {
             // A turn by name left the transcript that the head stood for.
             (Some(before), None) => self.env.heads.forget(&before, self.key()),
@@ -332,126 +365,23 @@ impl State {
             }
             (_, Some(_)) | (None, None) => {}
         }
-        if is_kept {
-            self.save();
-        }
+        self.keep(finished);
     }
 
-    fn over(&mut self) {
+    pub(super) fn over(&mut self) {
         let effect = self.phase.step(Input::Over { queued: self.queue.len() });
         if effect == Effect::StartNext {
             self.start_next();
-        } else if self.held.is_blank() {
-            // Nothing came of its first turn: there is no session, and no actor to keep for it.
+        } else if self.is_ephemeral || self.held.is_blank() {
+            // Nothing came of its first turn, or nothing is to be kept of it: there is no
+            // session, and no actor to keep for it.
             self.phase = Phase::Gone;
+            if self.held.was_given() {
+                self.forget_in_store(None);
+            }
+            farewell::say(&self.env, self.held.record().upstream.clone());
             self.depart();
         }
-    }
-
-    fn save(&mut self) {
-        let me = self.me.clone();
-        let record = Arc::clone(self.held.record());
-        let work = self.env.store.save(Save { record, unchanged: 0 });
-        let at_once = self.env.run(StoreOp::Save, work, move |result| {
-            // An actor that is gone waits for no confirmation.
-            let _ = me.cast(SessionMsg::Saved(result));
-        });
-        self.saving += 1;
-        if let Some(result) = at_once {
-            self.saved(result);
-        }
-    }
-
-    pub(super) fn saved(&mut self, result: Result<(), StoreError>) {
-        self.saving = self.saving.saturating_sub(1);
-        if let Err(error) = result {
-            tracing::error!(%error, session = %self.key().id, "a session could not be saved");
-        }
-    }
-
-    pub(super) fn abandoned(&mut self, turn: &TurnId) {
-        if let Some(place) = self.queue.iter().position(|waiting| is(waiting, turn)) {
-            let waiting = &self.queue[place];
-            let goes_on = waiting.call.disconnect_policy == DisconnectPolicy::Detach;
-            // One that is to run on is asked again when it starts.
-            if goes_on || waiting.writer.log().has_readers() {
-                return;
-            }
-            if let Some(waiting) = self.queue.remove(place) {
-                self.env.metrics.turn_interrupted(InterruptReason::Disconnect);
-                self.end_waiting(&waiting, TurnEvent::Finished(FinishReason::Interrupted));
-            }
-            return;
-        }
-        let running = self.running.as_mut();
-        let abandoned = running.filter(|running| running.is(turn) && !running.has_readers());
-        let Some(running) = abandoned else { return };
-        let may_detach = running.may_detach(&self.env);
-        let input = Input::Abandoned { policy: running.disconnect_policy(), may_detach };
-        match self.phase.step(input) {
-            Effect::Cut => self.cut(InterruptReason::Disconnect, None),
-            Effect::Detach => running.detach(&self.env),
-            _ => {}
-        }
-    }
-
-    pub(super) fn waited_too_long(&mut self, turn: &TurnId) {
-        let Some(place) = self.queue.iter().position(|waiting| is(waiting, turn)) else { return };
-        if let Some(waiting) = self.queue.remove(place) {
-            self.env.metrics.rate_limited(Limit::QueueWait);
-            self.end_waiting(&waiting, TurnEvent::Failed(waited()));
-        }
-    }
-
-    fn end_waiting(&self, waiting: &Waiting, end: TurnEvent) {
-        if let Some(head) = self.held.record().head
-            && waiting.call.base == Some(head)
-        {
-            // It claimed the head and went nowhere.
-            self.env.heads.register(head, self.key().clone());
-        }
-        waiting.writer.append([end]);
-        self.env.turns.ended(waiting.writer.log());
-    }
-
-    fn supersede_queue(&mut self) {
-        for waiting in std::mem::take(&mut self.queue) {
-            self.env.metrics.turn_interrupted(InterruptReason::BargeIn);
-            self.end_waiting(&waiting, TurnEvent::Finished(FinishReason::Interrupted));
-        }
-    }
-
-    fn cut(&mut self, reason: InterruptReason, spoken: Option<String>) {
-        self.finish(Ending::Cut { reason, spoken });
-        self.over();
-    }
-
-    pub(super) fn interrupt(&mut self, order: Interrupt) {
-        let Interrupt { reason, spoken, reply } = order;
-        match self.phase.step(Input::Stop) {
-            Effect::Cut => self.cut(reason, spoken),
-            _ => {
-                // The answer was generated to its end, but not heard to its end.
-                if let Some(spoken) = spoken
-                    && self.held.cut_last_answer(&spoken)
-                {
-                    self.save();
-                }
-            }
-        }
-        self.read(reply);
-    }
-
-    pub(super) fn read(&self, reply: oneshot::Sender<Snapshot>) {
-        let running = self.running.as_ref().map(|running| running.turn().clone());
-        let snapshot = Snapshot {
-            record: Arc::clone(self.held.record()),
-            state: if running.is_some() { "running" } else { "idle" },
-            running,
-            queued: self.queue.len(),
-        };
-        // Whoever asked may be gone.
-        let _ = reply.send(snapshot);
     }
 
     pub(super) fn end(&mut self, reason: EndReason, reply: oneshot::Sender<bool>) {
@@ -463,6 +393,7 @@ impl State {
         if self.phase.step(Input::End) != Effect::Finish {
             return;
         }
+        self.is_ephemeral = true;
         self.finish(Ending::Cut { reason: InterruptReason::SessionEnded, spoken: None });
         self.supersede_queue();
         let record = self.held.record();
@@ -472,32 +403,13 @@ impl State {
         self.env.files.forget(&record.key);
         farewell::say(&self.env, record.upstream.clone());
         self.env.metrics.session_ended(reason);
-        let work = self.env.store.remove(record.key.clone());
-        let env = Arc::clone(&self.env);
-        self.env.afterwards.spawn(async move {
-            let timer = env.metrics.store_op(StoreOp::Remove);
-            if let Err(error) = work.await {
-                tracing::error!(%error, "a session could not be removed");
-            }
-            drop(timer);
-            // Whoever asked may be gone.
-            let _ = reply.send(true);
-        });
+        self.forget_in_store(Some(reply));
         self.depart();
-    }
-
-    pub(super) fn move_to(&mut self, to: ModelName, reply: oneshot::Sender<Snapshot>) {
-        self.held.move_to(to);
-        self.leave_upstream();
-        self.tally_calls();
-        self.residence.activity.touch();
-        self.save();
-        self.read(reply);
     }
 
     /// Tells the upstream that a move has left, once no turn runs there; says whether there is
     /// one.
-    fn leave_upstream(&mut self) -> bool {
+    pub(super) fn leave_upstream(&mut self) -> bool {
         let left = self.held.leave_upstream();
         let has_left = left.is_some();
         farewell::say(&self.env, left);
@@ -505,14 +417,18 @@ impl State {
     }
 
     /// Counts the tool calls that the session waits for.
-    fn tally_calls(&mut self) {
+    pub(super) fn tally_calls(&mut self) {
         let bound = self.held.record().upstream.as_ref();
         let open = bound.and_then(|bound| bound.pending.as_ref()).map_or(0, |p| p.open().count());
         self.calls_pending = (open > 0).then(|| self.env.metrics.tool_calls_pending(open));
     }
 
     pub(super) fn retire(&mut self) {
-        if self.saving == 0 && self.phase.step(Input::Retire) == Effect::Passivate {
+        // What could not be saved is not put away.
+        if self.saving == 0
+            && !self.save_again()
+            && self.phase.step(Input::Retire) == Effect::Passivate
+        {
             self.depart();
         }
     }
@@ -525,35 +441,29 @@ impl State {
         }
         self.finish(Ending::Done(Err(draining())));
         for waiting in std::mem::take(&mut self.queue) {
-            self.end_waiting(&waiting, TurnEvent::Failed(draining()));
+            self.end_waiting(waiting, TurnEvent::Failed(draining()));
         }
         self.phase = Phase::Gone;
         self.depart();
     }
 
     /// Leaves the directory and stops; turns still in the mailbox find the next actor.
-    fn depart(&mut self) {
+    pub(super) fn depart(&mut self) {
         self.residence.leave();
         self.me.stop(None);
     }
 
-    fn key(&self) -> &SessionKey {
+    pub(super) fn key(&self) -> &SessionKey {
         &self.held.record().key
     }
 }
 
-/// An accepted turn.
-pub(super) struct Accepted {
-    writer: TurnWriter,
-    call: Arc<Call>,
-    permit: OwnedSemaphorePermit,
+fn store_is_away() -> Failure {
+    Failure::new(FailureKind::StoreUnavailable, "the session store does not answer")
+        .after(Duration::from_secs(2))
 }
 
-fn is(waiting: &Waiting, turn: &TurnId) -> bool {
-    waiting.writer.log().meta().turn == *turn
-}
-
-fn busy() -> Failure {
+pub(super) fn busy() -> Failure {
     Failure::new(
         FailureKind::SessionBusy,
         "another turn of this session is running; wait for it, interrupt it, or queue behind it",
@@ -562,10 +472,5 @@ fn busy() -> Failure {
 
 fn queue_full() -> Failure {
     Failure::new(FailureKind::QueueFull, "too many turns of this session are waiting")
-        .after(Duration::from_secs(1))
-}
-
-fn waited() -> Failure {
-    Failure::new(FailureKind::QueueFull, "the turn waited too long for the one before it to end")
         .after(Duration::from_secs(1))
 }

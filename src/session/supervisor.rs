@@ -84,14 +84,14 @@ fn period(env: &Env) -> Duration {
 
 fn sweep(env: &Arc<Env>) {
     let session = &env.config.session;
-    // When the house is nearly full, whoever rests makes room sooner.
-    let is_crowded = env.directory.len() > session.max_resident / 10 * 9;
-    let resident = if is_crowded { session.resident / 16 } else { session.resident };
-    for actor in env.directory.idle(resident) {
+    let excess = env.directory.crowd(session).excess();
+    let idle = env.directory.idle(session.resident);
+    for actor in idle.into_iter().chain(env.directory.longest_idle(excess)) {
         // One that is gone needs no telling.
         let _ = actor.cast(SessionMsg::Retire);
     }
     env.turns.sweep();
+    env.repeats.sweep();
     let now = SystemTime::now();
     let sweeper = Arc::clone(env);
     // Walks every known conversation, which is too long for a thread that serves.
@@ -101,6 +101,14 @@ fn sweep(env: &Arc<Env>) {
     if let Some(before) = now.checked_sub(session.expire) {
         let env = Arc::clone(env);
         env.afterwards.clone().spawn(async move { expire(&env, before).await });
+    }
+    if let Some(before) = now.checked_sub(env.config.turn.resume) {
+        let swept = env.store.sweep_turns(before);
+        env.afterwards.spawn(async move {
+            if let Err(error) = swept.await {
+                tracing::error!(%error, "turns past their time could not be removed");
+            }
+        });
     }
 }
 

@@ -1,15 +1,19 @@
 //! Sessions with backends that no emulator can play: ones that are broken themselves.
 
 use std::panic::panic_any;
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::*;
-use crate::backend::{Ask, AwsClients, Backend, Deps, Farewell, OpenAiServers, Outlet};
+use crate::backend::{Ask, AwsClients, Backend, Deps, Farewell, OpenAiServers, Outlet, Route};
 use crate::config::Model;
 use crate::store::MemoryStore;
-use crate::turn::{FinishReason, Message, Role, SessionHints, TurnEvent, Usage};
+use crate::turn::{
+    Failure, FailureKind, FinishReason, Message, RequestId, Role, SessionHints, SessionKey,
+    TurnEvent, TurnRequest, Usage,
+};
 
 /// What the backend does with a message.
 const PANIC_AT_ONCE: &str = "panic at once";

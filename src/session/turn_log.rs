@@ -13,6 +13,7 @@ use std::time::{Instant, SystemTime};
 
 use tokio::sync::Notify;
 
+use crate::store::LiveTurn;
 use crate::turn::{Failure, ModelName, SessionKey, TurnEvent, TurnId};
 
 /// What all readers of a turn may want to know of it.
@@ -113,6 +114,15 @@ impl TurnLog {
         (Arc::clone(&log), TurnWriter { log })
     }
 
+    /// The log of a turn that ended elsewhere or long ago.
+    pub(super) fn replay(meta: TurnMeta, events: Vec<TurnEvent>) -> Arc<Self> {
+        let (log, writer) = Self::begin(meta, Box::new(|| {}));
+        writer.append(events);
+        // Where the last event is missing, dropping the writer is the end.
+        drop(writer);
+        log
+    }
+
     /// A reader that continues after the event numbered `after`.
     pub(super) fn follow(self: &Arc<Self>, after: u64) -> TurnReader {
         self.readers.fetch_add(1, Ordering::AcqRel);
@@ -139,6 +149,12 @@ impl TurnLog {
     /// Every change leaves the state whole, so a panic elsewhere does not spoil it.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LiveTurn for TurnLog {
+    fn events_since(&self, after: usize) -> Vec<TurnEvent> {
+        self.state().events.get(after..).unwrap_or_default().to_vec()
     }
 }
 

@@ -58,7 +58,10 @@ impl Tenant {
         if let Some(named) = &record.idempotency {
             self.repeated.insert(Arc::clone(&named.key), record.turn.clone());
         }
-        self.turns_of.entry(record.key.id.clone()).or_default().push(record.turn.clone());
+        // One that waited is told of again when it starts.
+        if !self.turns.contains_key(&record.turn) {
+            self.turns_of.entry(record.key.id.clone()).or_default().push(record.turn.clone());
+        }
         let turn = StoredTurn { record: Arc::clone(record), events: Vec::new(), ended: None };
         self.turns.insert(record.turn.clone(), Kept { live, turn });
     }

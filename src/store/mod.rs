@@ -296,7 +296,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
     /// the session: who asked has it alone.
     fn claim(&self, heads: Vec<[u8; 32]>) -> Answer<Option<([u8; 32], SessionKey)>>;
 
-    /// Keeps a turn that begins.
+    /// Keeps a turn that begins. One that waited for its session is told of twice, and brings
+    /// what the second says.
     fn begin(&self, begin: Begin) -> Answer<()>;
 
     /// Keeps how a turn ended, and its session, both or neither.

@@ -89,6 +89,25 @@ fn take(
     Ok(())
 }
 
+/// Checks that every call of the last answer has its result, for clients that send only what is
+/// new.
+///
+/// # Errors
+/// `BadRequest` for the first call that has none.
+pub(super) fn check_complete(last: Option<&Message>, new: &[Message]) -> Result<(), Failure> {
+    let calls = last.into_iter().flat_map(|last| &last.tool_calls);
+    let is_answered = |call: &&ToolCall| {
+        new.iter().any(|message| message.tool_call_id.as_deref() == Some(call.id.as_str()))
+    };
+    match { calls }.find(|call| !is_answered(call)) {
+        None => Ok(()),
+        Some(call) => Err(Failure::bad_field(
+            "input",
+            format!("no tool output found for function call {}", call.id),
+        )),
+    }
+}
+
 /// Checks that results which wait for others are no larger than a whole transcript may be.
 ///
 /// # Errors

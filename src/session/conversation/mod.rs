@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::store::{Moved, Record, UpstreamBinding};
+use crate::store::{Mark, Moved, Record, Save, UpstreamBinding};
 use crate::turn::{
-    Failure, Message, ModelName, Part, Pending, Role, SessionKey, Status, UpstreamSessionId,
+    Failure, Message, ModelName, Pending, Role, SessionKey, Status, TurnId, UpstreamSessionId,
 };
 
 use super::identity::{Digest, extend};
 use super::reconcile::{Plan, input_start, reconcile};
 use super::turn_log::Origin;
 
+mod editing;
 mod hand_over;
 
+pub use editing::Edit;
 pub(super) use hand_over::{drop_restated, restated};
 
 /// How much a transcript may hold.
@@ -42,6 +44,14 @@ pub(super) struct Conversation {
     before: Option<Box<Before>>,
     /// Whether the session was moved, and goes on elsewhere after the turn that runs.
     leaves_upstream: bool,
+    /// Whether there is a session though no turn came to anything in it.
+    is_opened: bool,
+    /// The position before which the store has, or was given, what is held.
+    saved: u64,
+    /// Whether anything changed since it was given to the store.
+    is_changed: bool,
+    /// Whether it was ever given to the store.
+    was_given: bool,
 }
 
 /// What a turn may change before it is known to be kept. Messages are shared, so it is small.
@@ -50,6 +60,8 @@ struct Before {
     record: Arc<Record>,
     weight: usize,
     standing: Standing,
+    /// Whether the store was given what the turn changed.
+    is_given: bool,
 }
 
 /// How a session came to stand before its next turn.
@@ -57,6 +69,7 @@ struct Before {
 enum Standing {
     Fresh,
     FromStore,
+    Branch,
     InUse,
 }
 
@@ -68,6 +81,8 @@ pub(super) struct Arrival<'a> {
     pub(super) named: bool,
     /// Whether the transcript is known to branch off another session's.
     pub(super) branches: bool,
+    /// Whether the messages are what is new, whatever they look like.
+    pub(super) is_delta: bool,
     /// The model asked.
     pub(super) model: &'a ModelName,
     /// How long its upstream remembers; `None` when it keeps nothing.
@@ -127,22 +142,40 @@ impl Conversation {
             asked: None,
             moved: None,
         };
-        let record = Arc::new(record);
+        Self::holding(Arc::new(record), Standing::Fresh)
+    }
+
+    fn holding(record: Arc<Record>, standing: Standing) -> Self {
+        let weight = record.messages.iter().map(|message| message.weight()).sum();
         Self {
             record,
-            weight: 0,
-            standing: Standing::Fresh,
+            weight,
+            standing,
             spare: None,
             before: None,
             leaves_upstream: false,
+            is_opened: false,
+            saved: 0,
+            is_changed: true,
+            was_given: false,
         }
     }
 
     /// A session from the store.
     pub(super) fn revive(record: Arc<Record>) -> Self {
-        let weight = record.messages.iter().map(|message| message.weight()).sum();
-        let standing = Standing::FromStore;
-        Self { record, weight, standing, spare: None, before: None, leaves_upstream: false }
+        let saved = record.end();
+        let held = Self::holding(record, Standing::FromStore);
+        Self { saved, is_opened: true, is_changed: false, ..held }
+    }
+
+    /// A session that begins with what another one held.
+    pub(super) fn branch(record: Record) -> Self {
+        Self::holding(Arc::new(record), Standing::Branch)
+    }
+
+    /// Bytes of what was said, roughly.
+    pub(super) fn weight(&self) -> usize {
+        self.weight
     }
 
     pub(super) fn record(&self) -> &Arc<Record> {
@@ -151,7 +184,43 @@ impl Conversation {
 
     /// The record to be changed: a copy of its own while the store has it too.
     fn change(&mut self) -> &mut Record {
+        self.is_changed = true;
         Arc::make_mut(&mut self.record)
+    }
+
+    /// Says that messages from this position on are not what the store was given.
+    fn unsave(&mut self, position: u64) {
+        self.saved = self.saved.min(position);
+    }
+
+    /// What the store is to be given, where it has not what is held.
+    pub(super) fn save(&mut self) -> Option<Save> {
+        let is_something = self.is_opened || !self.record.messages.is_empty();
+        if !is_something || !std::mem::take(&mut self.is_changed) {
+            return None;
+        }
+        self.was_given = true;
+        if let Some(before) = &mut self.before {
+            before.is_given = true;
+        }
+        let unchanged = std::mem::replace(&mut self.saved, self.record.end());
+        Some(Save { record: Arc::clone(&self.record), unchanged })
+    }
+
+    /// Whether anything changed since the store was given the session.
+    pub(super) fn is_changed(&self) -> bool {
+        self.is_changed
+    }
+
+    /// Whether the store was ever given the session.
+    pub(super) fn was_given(&self) -> bool {
+        self.was_given
+    }
+
+    /// Says that the store could not take what it was given.
+    pub(super) fn not_saved(&mut self) {
+        self.saved = 0;
+        self.is_changed = true;
     }
 
     /// Works out what goes upstream, and takes over the transcript that it rests on, until
@@ -179,9 +248,12 @@ impl Conversation {
             let waits = self.record.upstream.as_ref().and_then(|bound| bound.pending.as_ref());
             incoming.splice(0..0, read(waits)?);
         }
-        let was_empty = self.record.messages.is_empty() && self.record.upstream.is_none();
+        let is_blank = self.record.messages.is_empty() && self.record.upstream.is_none();
+        let was_empty = is_blank && self.standing != Standing::Branch;
         let plan = if was_empty {
             None
+        } else if arrival.is_delta {
+            Some(Plan::Continue { from: 0, heard: None })
         } else if arrival.base.is_some() && arrival.base == self.record.head {
             // Found by all that it went through, also where its oldest turns were dropped since.
             Some(Plan::Continue { from: input_start(&incoming), heard: None })
@@ -197,7 +269,7 @@ impl Conversation {
         }
         let Self { record, weight, standing, .. } = self;
         let record = Arc::clone(record);
-        let before = Before { record, weight: *weight, standing: *standing };
+        let before = Before { record, weight: *weight, standing: *standing, is_given: false };
         self.before = Some(Box::new(before));
         self.take_instructions(arrival);
         match plan {
@@ -214,7 +286,8 @@ impl Conversation {
         let system = || arrival.messages.iter().filter(|message| message.role == Role::System);
         let is_same = system().eq(self.record.system.iter());
         let weight: usize = system().map(Message::weight).sum();
-        if is_same || (weight == 0 && !resends) || weight > arrival.room.bytes {
+        let says_all = resends || arrival.is_delta;
+        if is_same || (weight == 0 && !says_all) || weight > arrival.room.bytes {
             return;
         }
         self.change().system = system().cloned().collect();
@@ -277,6 +350,9 @@ impl Conversation {
         {
             return self.redo(kept, new);
         }
+        if arrival.is_delta {
+            hand_over::check_complete(self.record.messages.last().map(AsRef::as_ref), &new)?;
+        }
         let settled = waits.map(|pending| hand_over::settle(pending, &new)).transpose()?;
         if settled.is_none() {
             hand_over::check(self.record.messages.last().map(AsRef::as_ref), &new)?;
@@ -314,9 +390,7 @@ impl Conversation {
     /// Answers results anew whose answer came to no end; the upstream session has taken them.
     fn redo(&mut self, kept: usize, new: Vec<Message>) -> Result<Prepared, Failure> {
         hand_over::check(self.record.messages.get(kept - 1).map(AsRef::as_ref), &new)?;
-        let unended: usize = self.record.messages[kept..].iter().map(|it| it.weight()).sum();
-        self.weight -= unended;
-        self.change().messages.truncate(kept);
+        self.truncate(kept);
         self.standing = Standing::InUse;
         Ok(self.open_upstream(Origin::Rehydrated, new, None))
     }
@@ -387,8 +461,9 @@ impl Conversation {
     /// Takes a turn into the transcript; `base` is the digest before it, for sessions that are
     /// found by their transcript.
     pub(super) fn commit(&mut self, turn: Committed) {
-        let Committed { said, answer, upstream, model, asked, base, now, room } = turn;
+        let Committed { turn, said, answer, upstream, model, asked, base, now, room } = turn;
         self.before = None;
+        self.is_opened = true;
         let head = base.map(|base| {
             let after = said.iter().fold(base, |digest, message| extend(&digest, message));
             extend(&after, &answer)
@@ -401,6 +476,7 @@ impl Conversation {
             added += message.weight();
             record.messages.push(message);
         }
+        record.marks.push(Mark { turn, end: record.end(), is_answered: true });
         record.head = head;
         record.turns += 1;
         record.last_active = now;
@@ -416,10 +492,12 @@ impl Conversation {
     /// which would tell it the same thing twice.
     pub(super) fn take_back(&mut self, is_unsure: bool) {
         if let Some(before) = self.before.take() {
-            let Before { record, weight, standing } = *before;
+            let Before { record, weight, standing, is_given } = *before;
             self.record = record;
             self.weight = weight;
             self.standing = standing;
+            self.unsave(if is_given { 0 } else { self.record.end() });
+            self.is_changed |= is_given;
         }
         if is_unsure && self.record.upstream.is_some() {
             self.change().upstream = None;
@@ -446,14 +524,13 @@ impl Conversation {
 
     /// Whether nothing was ever said here, and nothing is kept for a next attempt.
     pub(super) fn is_blank(&self) -> bool {
-        self.record.turns == 0 && self.record.messages.is_empty() && self.spare.is_none()
+        !self.is_opened && self.record.messages.is_empty() && self.spare.is_none()
     }
 
     /// Begins anew, as an upstream does whose session was ended.
     pub(super) fn start_over(&mut self) {
-        self.weight = 0;
+        self.truncate(0);
         let record = self.change();
-        record.messages.clear();
         record.head = None;
         record.upstream = None;
     }
@@ -464,48 +541,6 @@ impl Conversation {
         if self.record.upstream.is_none() {
             self.spare = Some(upstream);
         }
-    }
-
-    /// Drops the oldest turns beyond what a transcript may hold, whole ones at a time.
-    fn trim(&mut self, room: Room) {
-        let messages = &self.record.messages;
-        let mut drop = 0;
-        let mut weight = self.weight;
-        while drop < messages.len()
-            && (weight > room.bytes || messages.len() - drop > room.messages)
-        {
-            weight -= messages[drop].weight();
-            drop += 1;
-        }
-        while drop > 0 && messages.get(drop).is_some_and(|next| next.role != Role::User) {
-            weight -= messages[drop].weight();
-            drop += 1;
-        }
-        if drop > 0 {
-            self.change().messages.drain(..drop);
-        }
-        self.weight = weight;
-    }
-
-    /// Cuts the last answer to what was heard of it; says whether there was one.
-    pub(super) fn cut_last_answer(&mut self, heard: &str) -> bool {
-        let has_answer = self.record.messages.last().is_some_and(|m| m.role == Role::Assistant);
-        let Some(last) = has_answer.then(|| self.change().messages.last_mut()).flatten() else {
-            return false;
-        };
-        let message = Arc::make_mut(last);
-        let before = message.weight();
-        message.parts = vec![Part::Text(heard.to_owned())];
-        message.status = Status::Interrupted;
-        let after = message.weight();
-        self.weight = self.weight - before + after;
-        true
-    }
-
-    fn replace_messages(&mut self, messages: &[Message], room: Room) {
-        self.weight = messages.iter().map(Message::weight).sum();
-        self.change().messages = messages.iter().cloned().map(Arc::new).collect();
-        self.trim(room);
     }
 }
 
@@ -526,12 +561,14 @@ fn found(standing: Standing) -> Origin {
     match standing {
         Standing::Fresh | Standing::InUse => Origin::Continued,
         Standing::FromStore => Origin::Revived,
+        Standing::Branch => Origin::Forked,
     }
 }
 
 /// A turn that ended, for the transcript.
 #[derive(Debug)]
 pub(super) struct Committed {
+    pub(super) turn: TurnId,
     pub(super) said: Vec<Arc<Message>>,
     pub(super) answer: Message,
     /// The upstream session that took the turn in, if that is sure.

@@ -31,6 +31,7 @@ fn prepare(held: &mut Conversation, messages: &[Message], now: u64) -> Prepared 
         messages,
         named: true,
         branches: false,
+        is_delta: false,
         model: &name,
         remembers: Some(Duration::from_secs(60)),
         now: at(now),
@@ -54,6 +55,7 @@ fn binding(id: &UpstreamSessionId, now: u64) -> UpstreamBinding {
 fn turn(held: &mut Conversation, messages: &[Message], answer: &str, now: u64) -> Prepared {
     let prepared = prepare(held, messages, now);
     held.commit(Committed {
+        turn: TurnId::generate(),
         said: prepared.said.clone(),
         answer: assistant(answer),
         upstream: Some(binding(&prepared.upstream, now)),
@@ -162,6 +164,7 @@ fn an_upstream_that_may_not_know_of_a_turn_is_not_asked_the_next_one() {
     let first = prepare(&mut held, &[user("my name is Ann")], 1);
     let cut = Message { status: Status::Interrupted, ..assistant("") };
     held.commit(Committed {
+        turn: TurnId::generate(),
         said: first.said,
         answer: cut,
         upstream: None,
@@ -192,6 +195,7 @@ fn a_transcript_that_lost_its_oldest_turns_goes_on_without_a_fork() {
                 messages: &sent,
                 named,
                 branches: false,
+                is_delta: false,
                 model: &name,
                 remembers: Some(Duration::from_secs(60)),
                 now: at(1),
@@ -206,6 +210,7 @@ fn a_transcript_that_lost_its_oldest_turns_goes_on_without_a_fork() {
                 continue;
             }
             held.commit(Committed {
+                turn: TurnId::generate(),
                 said: prepared.said,
                 answer: assistant(&format!("answer {number}")),
                 upstream: Some(binding(&prepared.upstream, 1)),
@@ -231,6 +236,7 @@ fn another_model_gets_an_upstream_session_of_its_own() {
         messages: &[user("and you?")],
         named: true,
         branches: false,
+        is_delta: false,
         model: &other,
         remembers: Some(Duration::from_secs(60)),
         now: at(2),
@@ -267,6 +273,7 @@ fn waiting() -> (Conversation, UpstreamSessionId) {
     });
     let pending = Pending { invocation_id: "inv".to_owned(), calls: calls.collect() };
     held.commit(Committed {
+        turn: TurnId::generate(),
         said: first.said,
         answer: asked,
         upstream: Some(UpstreamBinding { pending: Some(pending), ..binding(&first.upstream, 1) }),
@@ -330,6 +337,7 @@ fn a_result_for_no_call_is_refused_and_changes_nothing() {
         messages: &sent,
         named: true,
         branches: false,
+        is_delta: false,
         model: &name,
         remembers: Some(Duration::from_secs(60)),
         now: at(2),
@@ -411,6 +419,7 @@ fn results_whose_answer_broke_are_told_anew_in_place_of_it() {
     let results = [result("a", "1"), result("b", "2")];
     let prepared = prepare(&mut held, &results, 2);
     held.commit(Committed {
+        turn: TurnId::generate(),
         said: prepared.said.clone(),
         answer: Message { status: Status::Failed, ..assistant("So") },
         upstream: Some(binding(&prepared.upstream, 2)),

@@ -1,0 +1,167 @@
+//! What a session has the store keep, and what its readers see only once it is kept.
+
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use futures_util::FutureExt as _;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::metrics::StoreOp;
+use crate::store::{Answer, Begin, End, LiveTurn, Save, StoreError, TurnRecord};
+use crate::turn::{Failure, FailureKind, FinishReason, Keeping, Message, TurnEvent, TurnRequest};
+
+use super::actor::SessionMsg;
+use super::ending::Finished;
+use super::state::{Env, State};
+use super::turn_log::{TurnLog, TurnMeta, TurnWriter};
+
+/// A turn that is over and kept, as soon as its readers are told.
+struct Closing {
+    writer: TurnWriter,
+    last: TurnEvent,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Closing {
+    /// Lets the readers see the end; what could not be kept did not end well.
+    fn close(self, env: &Env, result: &Result<(), StoreError>) {
+        let is_lost = result.is_err() && env.waits_for_store;
+        let last = match self.last {
+            TurnEvent::Finished(reason) if is_lost && reason != FinishReason::Interrupted => {
+                TurnEvent::Failed(Failure::new(
+                    FailureKind::StoreUnavailable,
+                    "the answer could not be kept: the session store failed",
+                ))
+            }
+            last => last,
+        };
+        self.writer.append([last]);
+        env.turns.ended(self.writer.log());
+    }
+}
+
+impl State {
+    /// Has the store keep a turn that is over, and the session with it; its readers see the end
+    /// then.
+    pub(super) fn keep(&mut self, finished: Finished) {
+        let Finished { writer, last, record, permit } = finished;
+        let session = if self.is_ephemeral { None } else { self.held.save() };
+        let log = Arc::clone(writer.log());
+        let closing = Closing { writer, last: last.clone(), _permit: permit };
+        let work = match (record, session) {
+            (None, None) => return closing.close(&self.env, &Ok(())),
+            (None, Some(session)) => self.env.store.save(session),
+            (Some(turn), session) => {
+                let live: Arc<dyn LiveTurn> = log;
+                self.env.store.end(End { turn, live, last, at: SystemTime::now(), session })
+            }
+        };
+        self.confirm(work, Some(closing));
+    }
+
+    /// Has the store keep the session, where it does not hold what is held here.
+    pub(super) fn save(&mut self) {
+        if self.is_ephemeral {
+            return;
+        }
+        let Some(session) = self.held.save() else { return };
+        let work = self.env.store.save(session);
+        self.confirm(work, None);
+    }
+
+    /// Tries again to save what could not be saved; says whether there was anything.
+    pub(super) fn save_again(&mut self) -> bool {
+        let is_behind = self.held.is_changed() && !self.is_ephemeral && !self.held.is_blank();
+        if is_behind {
+            self.save();
+        }
+        is_behind
+    }
+
+    pub(super) fn saved(&mut self, result: Result<(), StoreError>) {
+        self.saving = self.saving.saturating_sub(1);
+        if let Err(error) = result {
+            tracing::error!(%error, session = %self.key().id, "a session could not be saved");
+            self.held.not_saved();
+        }
+    }
+
+    /// Has the store forget the session, whoever waits for that.
+    pub(super) fn forget_in_store(&self, reply: Option<oneshot::Sender<bool>>) {
+        let work = self.env.store.remove(self.key().clone());
+        let env = Arc::clone(&self.env);
+        self.env.afterwards.spawn(async move {
+            let timer = env.metrics.store_op(StoreOp::Remove);
+            if let Err(error) = work.await {
+                tracing::error!(%error, "a session could not be removed");
+            }
+            drop(timer);
+            // Whoever asked may be gone.
+            let _ = reply.map(|reply| reply.send(true));
+        });
+    }
+
+    /// Waits for the store beside whatever else goes on.
+    fn confirm(&mut self, mut work: Answer<()>, mut closing: Option<Closing>) {
+        let timer = self.env.metrics.store_op(StoreOp::Save);
+        if !self.env.waits_for_store
+            && let Some(closing) = closing.take()
+        {
+            closing.close(&self.env, &Ok(()));
+        }
+        self.saving += 1;
+        if let Some(result) = (&mut work).now_or_never() {
+            if let Some(closing) = closing {
+                closing.close(&self.env, &result);
+            }
+            return self.saved(result);
+        }
+        let (me, env) = (self.me.clone(), Arc::clone(&self.env));
+        self.env.afterwards.spawn(async move {
+            let result = work.await;
+            drop(timer);
+            if let Some(closing) = closing {
+                closing.close(&env, &result);
+            }
+            // An actor that is gone waits for no confirmation.
+            let _ = me.cast(SessionMsg::Saved(result));
+        });
+    }
+}
+
+impl Env {
+    /// Has the store keep that a turn has begun; nobody waits for that.
+    pub(super) fn begin(&self, turn: Arc<TurnRecord>, log: &Arc<TurnLog>, session: Option<Save>) {
+        let live: Weak<dyn LiveTurn> = Arc::downgrade(log) as Weak<TurnLog>;
+        let work = self.store.begin(Begin { turn, live, session });
+        let report = |result: Result<(), StoreError>| {
+            if let Err(error) = result {
+                tracing::error!(%error, "the beginning of a turn could not be kept");
+            }
+        };
+        if let Some(result) = self.run(StoreOp::Begin, work, report) {
+            report(result);
+        }
+    }
+}
+
+/// What the store is told of a turn that brings so much to the transcript.
+pub(super) fn turn_record(
+    meta: &TurnMeta,
+    request: &TurnRequest,
+    said: Vec<Arc<Message>>,
+) -> Arc<TurnRecord> {
+    Arc::new(TurnRecord {
+        turn: meta.turn.clone(),
+        key: meta.key.clone(),
+        model: meta.model.clone(),
+        agent: meta.agent.clone(),
+        created: meta.created,
+        said,
+        previous: request.hints.previous.clone(),
+        is_kept: request.keeping == Keeping::Turn,
+        is_background: request.is_background,
+        echo: request.echo.clone(),
+        idempotency: request.idempotency.clone(),
+    })
+}
