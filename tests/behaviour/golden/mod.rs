@@ -53,7 +53,7 @@ const MODELS: Set = Set {
     leads_to: ENDPOINT,
     model: "backend = \"bedrock\"\nmodel_id = \"us.anthropic.claude-sonnet-4-20250514-v1:0\"",
     ways: ways::OF_MODELS,
-    least: 15,
+    least: 16,
 };
 
 const OPENAI: Set = Set {
