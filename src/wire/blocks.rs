@@ -2,7 +2,8 @@
 //!
 //! Text, thinking and tool calls come as blocks, numbered from 0 over all of them; each begins,
 //! grows and ends before the next one. Turn events know no blocks: [`Blocks`] finds where they
-//! begin and end. What has no block in these formats (citations, files, traces) makes none.
+//! begin and end. What has no block in these formats (citations, files, traces) makes none. A
+//! failure leaves the block that is open without its end.
 
 use bytes::Bytes;
 
@@ -93,7 +94,9 @@ impl Blocks {
                 self.usage = *usage;
                 [None; MOST_STEPS]
             }
-            TurnEvent::Finished(_) | TurnEvent::Failed(_) => [self.stop(), None, None],
+            TurnEvent::Finished(_) => [self.stop(), None, None],
+            // A failure leaves the open block open: its end would say that it is complete, and
+            // clients run a call by that.
             TurnEvent::Text(_)
             | TurnEvent::Reasoning(_)
             | TurnEvent::ToolCallArguments { .. }
@@ -102,7 +105,8 @@ impl Blocks {
             | TurnEvent::Citation(_)
             | TurnEvent::Trace(_)
             | TurnEvent::File(_)
-            | TurnEvent::UsageByCollaborator(_) => [None; MOST_STEPS],
+            | TurnEvent::UsageByCollaborator(_)
+            | TurnEvent::Failed(_) => [None; MOST_STEPS],
         };
         steps.into_iter().flatten()
     }

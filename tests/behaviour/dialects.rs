@@ -1,12 +1,10 @@
 //! Other vendors' dialects, spoken to an agent.
 
-use aws_smithy_eventstream::frame::read_message_from;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::broker::{Broker, Setup};
 use super::client::{Frame, Reply, Request};
+use super::frames::EventFrame;
 
 const KEY: &str = "sk-acme-first-key";
 /// What the agent answers to a greeting by name.
@@ -67,28 +65,15 @@ fn said(frames: &[Frame], pointer: &str) -> String {
 
 /// The frames of a binary stream: the event or exception, and its payload.
 async fn binary_frames(mut reply: Reply) -> Vec<(String, Value)> {
-    let media_type = reply.header("content-type").to_owned();
-    assert_eq!((reply.status, media_type.as_str()), (200, "application/vnd.amazon.eventstream"));
-    let bytes = reply.bytes().await;
-    assert!(reply.is_whole());
-    let mut rest = bytes.as_slice();
-    let mut frames = Vec::new();
-    while !rest.is_empty() {
-        let message = read_message_from(&mut rest).unwrap();
-        let name = message.headers()[0].value().as_string().unwrap().as_str().to_owned();
-        frames.push((name, serde_json::from_slice(message.payload()).unwrap()));
-    }
-    frames
+    let frames = EventFrame::all(&mut reply).await;
+    frames.into_iter().map(|frame| (frame.name.clone(), frame.json())).collect()
 }
 
 /// What is in the chunks of a native stream.
-fn chunks(frames: &[(String, Value)]) -> Vec<Value> {
-    let inner = frames.iter().map(|(name, payload)| {
-        assert_eq!(name, "chunk");
-        let bytes = STANDARD.decode(payload["bytes"].as_str().unwrap()).unwrap();
-        serde_json::from_slice(&bytes).unwrap()
-    });
-    inner.collect()
+async fn chunks(mut reply: Reply) -> Vec<Value> {
+    let frames = EventFrame::all(&mut reply).await;
+    let chunks = frames.iter().map(|frame| frame.chunk().unwrap());
+    chunks.map(|chunk| serde_json::from_str(&chunk).unwrap()).collect()
 }
 
 #[tokio::test]
@@ -320,7 +305,7 @@ async fn native_bodies_are_invoked_whole_and_as_chunks() {
         let path = "/model/agent/invoke-with-response-stream";
         let reply = broker.post(path, &body).send().await;
         assert_eq!(reply.header("x-amzn-bedrock-content-type"), "application/json");
-        let chunks = chunks(&binary_frames(reply).await);
+        let chunks = chunks(reply).await;
         let pieces = chunks.iter().filter_map(|chunk| chunk.pointer(piece)?.as_str());
         assert_eq!(pieces.collect::<String>(), NAMED);
         let last = chunks.last().unwrap();

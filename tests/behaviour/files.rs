@@ -24,7 +24,7 @@ struct WithFiles {
 
 impl WithFiles {
     async fn start(setup: Setup<'_>) -> Self {
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/agents");
         let upstream = Recorded::play(&golden.join("files")).await;
         let model = upstream.settings();
         let broker = Broker::with(Setup { model: &model, ..setup }).await;

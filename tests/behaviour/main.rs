@@ -27,6 +27,7 @@ mod failover;
 mod failures;
 mod fallbacks;
 mod files;
+mod frames;
 mod gate;
 mod golden;
 mod hand_over;

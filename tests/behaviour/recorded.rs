@@ -1,7 +1,7 @@
-//! An upstream that plays a recording: every call of an agent gets the same answer.
+//! An upstream that plays a recording: every call of an agent or a model gets the same answer.
 //!
-//! A recording is either `upstream.sse`, the events of an AgentCore runtime as they stand, or
-//! `upstream.jsonl`, the frames of an event stream, one a line:
+//! A recording is either `upstream.sse`, server-sent events as they stand, or `upstream.jsonl`,
+//! the frames of an event stream, one a line:
 //!
 //! - `{"event": "chunk", "payload": {…}}` is an event, `{"exception": "throttlingException",
 //!   "payload": {…}}` an exception;
@@ -26,8 +26,9 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-/// The agent that all recordings are of.
-pub(crate) const AGENT: &str = "RECORDED01";
+/// What begins the paths of those operations that a recording may answer.
+const OPERATIONS: &[&str] =
+    &["/agents/", "/runtimes/", "/harnesses/invoke", "/model/", "/v1/chat/completions"];
 
 /// An upstream that plays a recording, ended with the test.
 #[derive(Debug)]
@@ -52,9 +53,14 @@ impl Recorded {
         Self { url, _serving: AbortOnDropHandle::new(serving) }
     }
 
-    /// Settings of a model that leads here.
+    /// Settings of a model of AWS that leads here.
     pub(crate) fn settings(&self) -> String {
         format!("endpoint_url = {:?}\n", self.url)
+    }
+
+    /// Where it listens.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 }
 
@@ -88,8 +94,7 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let path = request.uri().path().to_owned();
     let asked = request.into_body().collect().await?.to_bytes();
-    let operations = ["/agents/", "/runtimes/", "/harnesses/invoke"];
-    assert!(operations.iter().any(|begin| path.starts_with(begin)), "{path} asks no agent");
+    assert!(OPERATIONS.iter().any(|begin| path.starts_with(begin)), "{path} asks nobody");
     assert!(serde_json::from_slice::<Value>(&asked).is_ok_and(|asked| asked.is_object()));
     let response = Response::builder()
         .header("content-type", recording.content_type)

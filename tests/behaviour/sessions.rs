@@ -194,7 +194,7 @@ async fn a_session_whose_id_holds_a_slash_is_found_by_its_escaped_name() {
 
 #[tokio::test]
 async fn a_session_that_waits_for_results_names_the_calls() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/agents");
     let agent = Recorded::play(&golden.join("return-of-control")).await;
     let broker = Broker::with(Setup { model: &agent.settings(), ..Setup::default() }).await;
     let asked = broker.ask("how is the weather?").session("one").whole().answer().await;

@@ -5,6 +5,7 @@
 //! block  = content_block_start { content_block_delta } content_block_stop
 //! ```
 //!
+//! An error may come within a block, which then has no end.
 //! Input tokens are known at the end only, so `message_start` says 0, and `message_delta` has the
 //! usage whole. Over server-sent events each event has an [id](crate::wire::sse). In frames, each
 //! is the payload of a `chunk`, the last one with the metrics that Bedrock adds, and an error is

@@ -178,13 +178,12 @@ fn every_reason_is_told() {
 }
 
 #[test]
-fn an_error_in_a_stream_ends_the_block_and_stands_in_a_frame_of_its_own() {
+fn an_error_in_a_stream_leaves_the_block_open_and_stands_in_a_frame_of_its_own() {
     let failure = crate::turn::Failure::new(FailureKind::UpstreamProtocol, "cut off");
     let events = [TurnEvent::Started, TurnEvent::Text("a".into()), TurnEvent::Failed(failure)];
     let written = stream(&events);
     let expected = concat!(
-        "id: turn_0a1b:2\nevent: content_block_stop\n",
-        "data: {\"type\":\"content_block_stop\",\"index\":0}\n\n",
+        "\"text\":\"a\"}}\n\n",
         "id: turn_0a1b:3\nevent: error\n",
         "data: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"cut off\"}}\n\n",
     );

@@ -5,7 +5,8 @@
 //! block  = [ contentBlockStart ] { contentBlockDelta } contentBlockStop
 //! ```
 //!
-//! Only blocks of tool calls have a start.
+//! Only blocks of tool calls have a start. An exception may come within a block, which then has
+//! no end.
 
 use std::time::SystemTime;
 

@@ -38,6 +38,15 @@ struct Body<'a> {
     return_control_results: Option<AtMost<&'a RawValue, MAX_RESULTS>>,
 }
 
+/// What begins the name of a model that is an agent and its alias.
+const AGENT: &str = "bedrock/agent/";
+
+/// The `agent_id` that a model was asked for by.
+pub(super) fn agent_id(model: &str) -> &str {
+    let agent = model.strip_prefix(AGENT).and_then(|rest| rest.split_once('/'));
+    agent.map_or(model, |(agent, _alias)| agent)
+}
+
 /// Reads a request.
 pub(super) fn decode(sent: &[u8]) -> Result<Asked, Failure> {
     let body: Body<'_> = body::read(sent)?;
@@ -104,7 +113,7 @@ impl Body<'_> {
             let message = "agent_alias_id must be 1 to 10 characters of [0-9a-zA-Z]";
             return Err(Failure::bad_field("agent_alias_id", message));
         }
-        let name = format!("bedrock/agent/{agent}/{alias}");
+        let name = format!("{AGENT}{agent}/{alias}");
         name.parse().map(Some).map_err(|_| Failure::internal())
     }
 

@@ -15,6 +15,7 @@ use crate::turn::{
 };
 use crate::wire::{Encoder, Head, Options, json_text};
 
+use super::asked::agent_id;
 use super::citations;
 use super::usage::UsageBody;
 
@@ -35,6 +36,8 @@ pub(super) struct Lines {
     files: Vec<Arc<OutputFile>>,
     usage: Option<Usage>,
     shares: Option<Arc<[CollaboratorUsage]>>,
+    /// Whether an agent handed its calls over, which is how this format shows calls.
+    has_handed_over: bool,
 }
 
 impl Lines {
@@ -48,6 +51,7 @@ impl Lines {
             files: Vec::new(),
             usage: None,
             shares: None,
+            has_handed_over: false,
         }
     }
 
@@ -69,12 +73,12 @@ impl Lines {
             TurnEvent::File(file) => self.files.push(Arc::clone(file)),
             TurnEvent::Usage(usage) => self.usage = Some(*usage),
             TurnEvent::UsageByCollaborator(shares) => self.shares = Some(Arc::clone(shares)),
+            TurnEvent::ReturnControl(_) => self.has_handed_over = true,
             TurnEvent::Started
             | TurnEvent::Reasoning(_)
             | TurnEvent::Thought(_)
             | TurnEvent::ToolCallStarted { .. }
             | TurnEvent::ToolCallArguments { .. }
-            | TurnEvent::ReturnControl(_)
             | TurnEvent::Trace(_)
             | TurnEvent::Finished(_)
             | TurnEvent::Failed(_) => {}
@@ -97,7 +101,8 @@ impl Lines {
         self.close(false, out);
     }
 
-    fn return_control(&self, handed: &ReturnControl, out: &mut BytesMut) {
+    fn return_control(&mut self, handed: &ReturnControl, out: &mut BytesMut) {
+        self.has_handed_over = true;
         out.put_slice(br#"{"type":"return_control","invocation_id":"#);
         json_text::string(&handed.invocation_id, out);
         out.put_slice(br#","invocation_inputs":"#);
@@ -122,7 +127,7 @@ impl Lines {
             write_files(&self.files, out);
         }
         out.put_slice(br#","stop_reason":"#);
-        json_text::string(stop_reason(reason), out);
+        json_text::string(stop_reason(reason, self.has_handed_over), out);
         self.close(true, out);
     }
 
@@ -167,7 +172,7 @@ impl Encoder for Lines {
         // Where no agent answers, the model stands in for it: clients read `agent_id`.
         let (agent, alias) = match &self.head.agent {
             Some((agent, alias)) => (agent.as_str(), Some(alias)),
-            None => (self.head.model.as_str(), None),
+            None => (agent_id(self.head.model.as_str()), None),
         };
         out.put_slice(br#","agent_id":"#);
         json_text::string(agent, out);
@@ -233,11 +238,14 @@ fn write_files(files: &[Arc<OutputFile>], out: &mut BytesMut) {
     out.put_u8(b']');
 }
 
-fn stop_reason(reason: FinishReason) -> &'static str {
+/// The reason on the wire. Calls of a model that are no agent's hand-over are not shown: the
+/// reason tells that there were some, and promises no `return_control` line.
+fn stop_reason(reason: FinishReason, has_handed_over: bool) -> &'static str {
     match reason {
         FinishReason::Stop => "end_turn",
         FinishReason::Length => "max_tokens",
-        FinishReason::ToolCalls => "return_control",
+        FinishReason::ToolCalls if has_handed_over => "return_control",
+        FinishReason::ToolCalls => "tool_use",
         FinishReason::ContentFilter => "guardrail_intervened",
         FinishReason::Interrupted => "interrupted",
     }

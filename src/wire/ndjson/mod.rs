@@ -31,7 +31,8 @@
 //! `collaborators: [{name, input_tokens, output_tokens}]` where several agents worked), the
 //! `citations` in the service's own spelling, and the `files` with their content in base64 and the
 //! `id` by which they can be fetched again. Tool calls are shown as the service's own
-//! `return_control`, reasoning in raw traces only.
+//! `return_control`, reasoning in raw traces only. Calls that are no hand-over of an agent's, but
+//! those of a model with tools, are left out: `stop_reason` is `tool_use` then.
 
 use std::time::SystemTime;
 

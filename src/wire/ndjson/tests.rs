@@ -166,8 +166,23 @@ fn without_an_agent_the_model_stands_in_for_it() {
     let mut out = BytesMut::new();
     lines.open(&mut out);
     let line: Value = serde_json::from_slice(&out).unwrap();
-    assert_eq!(line["agent_id"], "bedrock/agent/AGENT123/TSTALIASID");
+    // As the client named it, though the model's name is that of an agent's alias.
+    assert_eq!(line["agent_id"], "AGENT123");
     assert!(line.get("agent_alias_id").is_none());
+}
+
+#[test]
+fn calls_that_no_agent_handed_over_are_no_return_of_control() {
+    let confirmation = Confirmation::None;
+    let call = |name: &str| TurnEvent::ToolCallStarted {
+        index: 0,
+        id: "call_1".into(),
+        name: name.into(),
+        confirmation,
+    };
+    let events = [TurnEvent::Started, call("f"), TurnEvent::Finished(FinishReason::ToolCalls)];
+    let stream = streamed(Options::default(), &events);
+    assert!(stream.contains("\"stop_reason\":\"tool_use\""), "{stream}");
 }
 
 #[test]
