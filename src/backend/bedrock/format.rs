@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::turn::{AnswerFormat, Failure, FailureKind, JsonSchema, ToolChoice, TurnRequest};
 
 use super::families::{Family, Forced, Tools};
+use super::references;
 
 /// What the tool is called that takes an answer.
 const TOOL: &str = "json_answer";
@@ -161,7 +162,8 @@ fn tool(wanted: Option<&JsonSchema>, request: &TurnRequest, thinks: bool) -> Ans
         None => (json!({ "type": "object" }), false),
         Some(schema) if is_of_object(schema) => (with_type(schema), false),
         Some(schema) => {
-            let members = json!({ WRAPPER: schema });
+            let place = format!("/properties/{WRAPPER}");
+            let members = json!({ WRAPPER: references::moved(schema, &place) });
             let wrapped = json!({ "type": "object", "properties": members, "required": [WRAPPER] });
             (wrapped, true)
         }
@@ -258,6 +260,11 @@ mod tests {
         let Shape::Tool(tool) = shaped(FORCED, &wants(list.clone(), true)) else { panic!() };
         assert!(tool.is_wrapped);
         assert_eq!(tool.schema["properties"]["value"], list);
+        let named = json!({"type": "array", "items": {"$ref": "#/$defs/Place"},
+                           "$defs": {"Place": {"type": "string"}}});
+        let Shape::Tool(tool) = shaped(FORCED, &wants(named, true)) else { panic!() };
+        let place = tool.schema["properties"]["value"]["items"]["$ref"].as_str().unwrap();
+        assert_eq!(tool.schema.pointer(&place[1..]), Some(&json!({"type": "string"})));
         assert_eq!(AnswerTool::unwrap(r#"{"value":[1,2]}"#), "[1,2]");
         assert_eq!(AnswerTool::unwrap(r#"{"value":[1,"#), r#"{"value":[1,"#);
     }
