@@ -157,6 +157,21 @@ async fn tool_choice_shape_and_effort_are_obeyed() {
 }
 
 #[tokio::test]
+async fn a_call_of_any_tool_is_one_that_fits_or_gives_the_answer() {
+    let emulator = start().await;
+    let tools = ["get_weather", "give_answer"];
+    let tools = tools.map(|name| json!({"type": "function", "function": {"name": name}}));
+    for (words, expected) in [("What is the weather?", "get_weather"), ("Well?", "give_answer")] {
+        let mut body = saying(words);
+        body["tools"] = json!(tools);
+        body["tool_choice"] = json!("required");
+        let (_, answer) = emulator.post(CHAT, None, body.to_string()).await;
+        let calls = answer["choices"][0]["message"]["tool_calls"].as_array().unwrap().clone();
+        assert_eq!((calls.len(), &calls[0]["function"]["name"]), (1, &json!(expected)));
+    }
+}
+
+#[tokio::test]
 async fn bad_requests_name_the_member() {
     let emulator = start().await;
     for (more, param) in [

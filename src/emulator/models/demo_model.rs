@@ -255,14 +255,20 @@ impl<'a> Draft<'a> {
         !fitting.is_empty()
     }
 
-    /// Makes the call that has to be made: then nothing else is said but what was scripted.
+    /// Makes the call that has to be made: then nothing else is said but what was scripted. Where
+    /// any will do, a tool that takes the answer comes before the others, so that a loop of calls
+    /// has an end.
     fn force_call(&mut self) {
         let is_call = |block: &Said, wanted: Option<&str>| match block {
             Said::Call { name, .. } => wanted.is_none_or(|wanted| wanted == name),
             _ => false,
         };
         let (wanted, tool) = match self.ask.prompt.tool_choice() {
-            Some(ToolChoice::Any(_)) => (None, self.tools().first().copied()),
+            Some(ToolChoice::Any(_)) => {
+                let tools = self.tools();
+                let answers = tools.iter().find(|tool| tool.name.contains("answer"));
+                (None, answers.or(tools.first()).copied())
+            }
             Some(ToolChoice::Tool(named)) => {
                 let wanted = Some(named.name.as_str());
                 (wanted, self.tools().into_iter().find(|tool| tool.name == named.name))
