@@ -116,6 +116,13 @@ async fn tools_are_called_by_index_and_their_results_told() {
     let (_, answer) = emulator.post(CHAT, None, body.to_string()).await;
     let told = &answer["choices"][0]["message"]["content"];
     assert_eq!(told, "first says: one second says: two");
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}});
+    let mut shaped = body.clone();
+    shaped["response_format"] =
+        json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}});
+    let (_, answer) = emulator.post(CHAT, None, shaped.to_string()).await;
+    let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(serde_json::from_str::<Value>(text).unwrap()["n"].is_i64(), "{text}");
     body["messages"] = json!(half);
     let (head, error) = emulator.post(CHAT, None, body.to_string()).await;
     assert_eq!(head.status(), StatusCode::BAD_REQUEST);

@@ -191,8 +191,10 @@ impl<'a> Draft<'a> {
 
     fn follow(&mut self, wishes: Vec<Wish>) {
         let calls = wishes.iter().any(|wish| matches!(wish, Wish::Call(..)));
-        if !calls {
-            self.say(self.results().unwrap_or_default());
+        if !calls && let Some(told) = self.results() {
+            // Past the end of a script nothing else is to be said, so that it can have a shape.
+            let shaped = if wishes.is_empty() { self.shaped(&told) } else { None };
+            self.say(shaped.unwrap_or(told));
         }
         for wish in wishes {
             match wish {
