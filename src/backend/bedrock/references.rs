@@ -22,8 +22,9 @@ pub(super) fn moved(schema: &Value, place: &str) -> Value {
     match schema {
         Value::Object(members) => {
             let moved = members.iter().map(|(name, value)| match value {
-                Value::String(path) if name == REFERENCE && path.starts_with('#') => {
-                    (name.clone(), json!(format!("#{place}{}", &path[1..])))
+                Value::String(path) if name == REFERENCE => {
+                    let path = within(path).map(|path| format!("#{place}{path}"));
+                    (name.clone(), path.map_or_else(|| value.clone(), Value::String))
                 }
                 value => (name.clone(), self::moved(value, place)),
             });
@@ -89,7 +90,7 @@ impl<'a> Replacing<'a> {
         inside: &mut Vec<&'a str>,
         depth: usize,
     ) -> Value {
-        let found = path.strip_prefix('#').and_then(|path| self.root.pointer(path));
+        let found = within(path).and_then(|path| self.root.pointer(path));
         let Some(found) = found else { return Value::Object(beside.clone()) };
         let is_over = inside.contains(&path) || depth > DEEPEST || self.left == 0;
         let mut schema = if is_over {
@@ -107,6 +108,12 @@ impl<'a> Replacing<'a> {
         }
         schema
     }
+}
+
+/// The path of a reference from the root, unless it leads to another document. LiteLLM's have no
+/// `#` at the beginning.
+fn within(path: &str) -> Option<&str> {
+    path.strip_prefix('#').or_else(|| path.starts_with('/').then_some(path))
 }
 
 /// What a value adds to a schema, without what is within it.
@@ -130,7 +137,7 @@ mod tests {
             "type": "object",
             "properties": {
                 "stops": {"type": "array", "items": {"$ref": "#/$defs/Stop"}},
-                "home": {"$ref": "#/$defs/Stop", "description": "where it begins"},
+                "home": {"$ref": "/$defs/Stop", "description": "where it begins"},
             },
             "required": ["stops"],
             "$defs": {
@@ -191,12 +198,14 @@ mod tests {
     #[test]
     fn a_schema_that_moves_refers_to_its_new_place() {
         let list = json!({"type": "array", "items": {"$ref": "#/$defs/Stop"},
-                          "contains": {"$ref": "https://example.com"}, "anyOf": [{"$ref": "#"}],
+                          "contains": {"$ref": "https://example.com"},
+                          "anyOf": [{"$ref": "#"}, {"$ref": "/$defs/Stop"}],
                           "$defs": {"Stop": {"type": "string"}}});
         let moved = moved(&list, "/properties/value");
         assert_eq!(moved["items"]["$ref"], "#/properties/value/$defs/Stop");
         assert_eq!(moved["contains"]["$ref"], "https://example.com");
         assert_eq!(moved["anyOf"][0]["$ref"], "#/properties/value");
+        assert_eq!(moved["anyOf"][1], moved["items"]);
         assert_eq!(moved["$defs"], list["$defs"]);
         let whole = json!({"type": "object", "properties": {"value": moved}});
         let items = &replaced(&whole, ROOT)["properties"]["value"]["items"];
