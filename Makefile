@@ -7,6 +7,8 @@ SHELL := bash
 CLIENTS := tests/clients
 VENV := .venv
 PYTHON_READY := $(VENV)/.installed
+LITELLM_VENV := .venv-litellm
+LITELLM_READY := $(LITELLM_VENV)/.installed
 NODE_READY := $(CLIENTS)/node_modules/.installed
 DENY_VERSION := 0.20.2
 
@@ -20,7 +22,7 @@ help:
 
 test: clients
 	cargo test --locked
-	VENV=$(VENV) tests/run-clients.sh
+	VENV=$(VENV) LITELLM_VENV=$(LITELLM_VENV) tests/run-clients.sh
 
 check: fmt lint doc deny
 
@@ -38,7 +40,7 @@ deny:
 	cargo deny --locked check --hide-inclusion-graph licenses bans sources
 
 # What the client suites need, beside this project and nowhere else.
-clients: tools $(PYTHON_READY) $(NODE_READY)
+clients: tools $(PYTHON_READY) $(LITELLM_READY) $(NODE_READY)
 
 tools:
 	tests/install-tools.sh
@@ -46,6 +48,11 @@ tools:
 $(PYTHON_READY): $(CLIENTS)/requirements.txt | tools
 	python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(LITELLM_READY): $(CLIENTS)/requirements-litellm.txt | tools
+	python3 -m venv $(LITELLM_VENV)
+	$(LITELLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 $(NODE_READY): $(CLIENTS)/package.json | tools
@@ -60,4 +67,4 @@ demo:
 
 clean:
 	cargo clean
-	rm -rf $(VENV) $(CLIENTS)/node_modules
+	rm -rf $(VENV) $(LITELLM_VENV) $(CLIENTS)/node_modules

@@ -4,6 +4,7 @@
 #
 # OUTCROP_BIN   the program; built in target/debug unless told
 # VENV          the Python environment with tests/clients/requirements.txt; .venv unless told
+# LITELLM_VENV  the one with tests/clients/requirements-litellm.txt; .venv-litellm unless told
 #
 # `make test` installs what this needs.
 set -euo pipefail
@@ -12,6 +13,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 clients=$root/tests/clients
 venv=${VENV:-$root/.venv}
+litellm_venv=${LITELLM_VENV:-$root/.venv-litellm}
 bin=${OUTCROP_BIN:-$root/target/debug/outcrop}
 start_seconds=20
 
@@ -133,8 +135,12 @@ python_suites() {
     "$venv/bin/python" -m pytest -q --rootdir "$clients" -c "$clients/pytest.ini" "$@"
 }
 
-node_suite() { # file
-    (cd "$clients" && node --test --test-reporter=spec "$1")
+litellm_suite() {
+    venv=$litellm_venv python_suites "$clients/litellm_client.py"
+}
+
+node_suite() { # files…
+    (cd "$clients" && node --test --test-reporter=spec "$@")
 }
 
 if [[ ! -x $bin ]]; then
@@ -183,7 +189,8 @@ step "emulator, boto3" python_suites "$clients"/emulator_*boto3.py \
     "$clients/control_plane_boto3.py" "$clients/agentcore_boto3.py"
 step "emulator, OpenAI SDK for Python" python_suites "$clients/emulator_openai.py"
 step "broker, OpenAI and Anthropic SDKs for Python, LangChain, Vapi, boto3" python_suites "$clients"
-step "broker, OpenAI SDK for Node" node_suite openai_sdk.test.mjs
+step "broker, LiteLLM" litellm_suite
+step "broker, OpenAI SDK for Node" node_suite openai_sdk.test.mjs openai_sdk_models.test.mjs
 step "broker, Vercel AI SDK" node_suite vercel_ai_sdk.test.mjs
 step "metrics of the broker that served them" metrics
 step "alert rules" promtool check rules grafana/alerts.yml

@@ -130,10 +130,11 @@ impl<C: Clock + Clone> Gate<C> {
             ));
         }
         presented.find_map(|key| self.keys.find(key)).ok_or_else(|| {
+            // LiteLLM tells this refusal from a wrong request by the first words, OpenAI's own.
             Failure::new(
                 FailureKind::InvalidApiKey,
-                "the API key is not one of this broker's; check what your client sends as \
-                 `Authorization: Bearer KEY` or `x-api-key: KEY`",
+                "Incorrect API key provided: it is none of this broker's; check what your client \
+                 sends as `Authorization: Bearer KEY` or `x-api-key: KEY`",
             )
         })
     }
@@ -211,6 +212,7 @@ mod tests {
         let signed = gate.identify(&signed).unwrap_err();
         assert!(signed.message.contains("AWS_BEARER_TOKEN_BEDROCK"));
         assert_eq!(signed.kind, FailureKind::InvalidApiKey);
+        assert!(wrong.message.starts_with("Incorrect API key provided"));
         for failure in [missing, wrong] {
             assert_eq!(failure.kind, FailureKind::InvalidApiKey);
             assert!(failure.message.contains("Authorization: Bearer"));

@@ -22,6 +22,18 @@ MODEL = os.environ.get("OUTCROP_MODEL", "demo-agent")
 # The SDKs refuse to start without a key, open broker or not.
 PRESENTED_KEY = KEY or "none-needed"
 
+# The emulator's demo model, which remembers nothing: by Bedrock's Converse, and by OpenAI's API.
+# Both are names that `routing.allow_direct` knows.
+CLAUDE = "us.anthropic.claude-sonnet-4-20250514-v1:0"
+GPT = "openai/gpt-4o"
+each_model = pytest.mark.parametrize("model", [CLAUDE, GPT], ids=["bedrock", "openai"])
+
+# A picture of one dot.
+PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY"
+    "42YAAAAASUVORK5CYII="
+)
+
 
 def emulator_settings(**settings):
     """The body extension that tells the emulator how to behave in this session."""
@@ -34,11 +46,19 @@ def emulator_settings(**settings):
 class Emulator:
     """What the emulator saw."""
 
-    def calls(self, text):
-        """The calls whose message contains `text`, oldest first."""
+    def state(self):
+        """All that it tells."""
         with urllib.request.urlopen(f"{EMULATOR}/_emulator/state", timeout=10) as reply:
-            state = json.load(reply)
-        return [call for call in state["calls"] if text in (call["input_text"] or "")]
+            return json.load(reply)
+
+    def calls(self, text):
+        """The calls of agents whose message contains `text`, oldest first."""
+        return [call for call in self.state()["calls"] if text in (call["input_text"] or "")]
+
+    def model_calls(self, text):
+        """The calls of models whose transcript contains `text`, oldest first."""
+        calls = self.state()["models"]["calls"]
+        return [call for call in calls if text in json.dumps(call["request"])]
 
     def calls_of_session_with(self, text):
         """Every call of the upstream session in which `text` was said."""

@@ -12,13 +12,24 @@ export const MODEL = process.env.OUTCROP_MODEL ?? "demo-agent";
 // The SDKs refuse to start without a key, open broker or not.
 export const PRESENTED_KEY = KEY || "none-needed";
 
+// The emulator's demo model, by Bedrock's Converse and by OpenAI's API.
+export const MODELS = ["us.anthropic.claude-sonnet-4-20250514-v1:0", "openai/gpt-4o"];
+
 /** A word that no other test says, so that no two tests share a conversation. */
 export const mark = () => `ref-${randomUUID()}`;
 
-/** The calls that the emulator saw whose message contains a text, oldest first. */
+const state = async () => (await fetch(`${EMULATOR}/_emulator/state`)).json();
+
+/** The calls of agents whose message contains a text, oldest first. */
 export async function callsWith(text) {
-  const state = await (await fetch(`${EMULATOR}/_emulator/state`)).json();
-  return state.calls.filter((call) => (call.input_text ?? "").includes(text));
+  const { calls } = await state();
+  return calls.filter((call) => (call.input_text ?? "").includes(text));
+}
+
+/** The calls of models whose transcript contains a text, oldest first. */
+export async function modelCallsWith(text) {
+  const { models } = await state();
+  return models.calls.filter((call) => JSON.stringify(call.request).includes(text));
 }
 
 /** Every call of the upstream session in which a text was said. */

@@ -1,20 +1,30 @@
-"""LangChain's OpenAI integration, unmodified, against a running broker."""
+"""LangChain's OpenAI integration, unmodified, against a running broker: agents, and models."""
 
 import asyncio
 
 import pytest
 import tool_loop
-from conftest import BROKER, MODEL, PRESENTED_KEY
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from conftest import BROKER, MODEL, PICTURE, PRESENTED_KEY, each_model
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
+from pydantic import BaseModel
+
+
+def chat_with(model, **more):
+    return ChatOpenAI(
+        model=model,
+        base_url=f"{BROKER}/v1",
+        api_key=PRESENTED_KEY,
+        timeout=30,
+        stream_usage=True,
+        **more,
+    )
 
 
 @pytest.fixture
 def chat():
-    return ChatOpenAI(
-        model=MODEL, base_url=f"{BROKER}/v1", api_key=PRESENTED_KEY, timeout=30, stream_usage=True
-    )
+    return chat_with(MODEL)
 
 
 def test_invoke_gets_the_answer_and_its_usage(chat, mark):
@@ -103,3 +113,66 @@ def test_bound_tools_are_called_until_the_agent_has_its_answer(chat, ask, emulat
     assert isinstance(messages[-2], ToolMessage)
     tool_loop.check_answer(answer.content)
     tool_loop.check_upstream(emulator, mark)
+
+
+# --- models ------------------------------------------------------------------------------------
+
+
+class Night(BaseModel):
+    city: str
+    count: int
+
+
+class Trip(BaseModel):
+    """Where to go."""
+
+    title: str
+    nights: list[Night]
+
+
+@each_model
+@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+def test_a_structured_answer_fits_its_class(model, method, mark):
+    shaped = chat_with(model).with_structured_output(Trip, method=method, include_raw=True)
+    answer = shaped.invoke(f"Plan-{mark} 5 days")
+    assert answer["parsing_error"] is None
+    assert answer["parsed"].title == f"Plan-{mark}"
+    assert [night.count for night in answer["parsed"].nights] == [5, 5]
+
+
+@each_model
+def test_a_structured_answer_in_json_mode_is_a_json_object(model, mark):
+    shaped = chat_with(model).with_structured_output(method="json_mode")
+    assert shaped.invoke(f"Answer in JSON: what are loans? {mark}")["answer"]
+
+
+@each_model
+@pytest.mark.parametrize("ask", [invoked, gathered])
+def test_a_model_calls_bound_tools_and_uses_their_results(model, ask, emulator, mark):
+    bound = chat_with(model).bind_tools([get_forecast, get_rate])
+    words = (
+        "say: Let me look.; call: get_forecast city=Oslo days=3 detailed=true;"
+        f" call: get_rate currency=NOK note={mark}; then say: Have a good trip."
+    )
+    messages = [SystemMessage("Be brief."), HumanMessage(words)]
+    answer = ask(bound, messages)
+    assert answer.content == "Let me look."
+    assert [call["name"] for call in answer.tool_calls] == ["get_forecast", "get_rate"]
+    messages.append(answer)
+    for call in answer.tool_calls:
+        tool_loop.check_arguments(call["name"], call["args"], mark)
+        messages.append(TOOLS[call["name"]].invoke(call))
+    answer = ask(bound, messages)
+    for told in [tool_loop.FORECAST, tool_loop.RATE, "Have a good trip."]:
+        assert answer.content.count(told) == 1
+    assert not answer.tool_calls and answer.usage_metadata["output_tokens"] > 0
+    assert len(emulator.model_calls(mark)) == 2
+
+
+@each_model
+def test_a_picture_is_looked_at_and_an_answer_is_streamed(model, mark):
+    picture = {"type": "image_url", "image_url": {"url": PICTURE}}
+    message = HumanMessage([{"type": "text", "text": f"Look {mark}"}, picture])
+    pieces = list(chat_with(model).stream([message]))
+    assert "I see image (png, 68 bytes, 1x1)" in "".join(piece.content for piece in pieces)
+    assert sum(1 for piece in pieces if piece.content) > 1

@@ -1,14 +1,30 @@
 // Vercel's AI SDK, unmodified, against a running broker: text, streams, and the tool loop that
-// tool_loop.py tells of.
+// tool_loop.py tells of, with an agent; objects, tools and thoughts with models.
 
 import assert from "node:assert/strict";
 import test from "node:test";
 
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateText, stepCountIs, streamText, tool } from "ai";
+import {
+  Output,
+  generateObject,
+  generateText,
+  stepCountIs,
+  streamObject,
+  streamText,
+  tool,
+} from "ai";
 import { z } from "zod";
 
-import { BROKER, MODEL, PRESENTED_KEY, callsOfSessionWith, mark } from "./environment.mjs";
+import {
+  BROKER,
+  MODEL,
+  MODELS,
+  PRESENTED_KEY,
+  callsOfSessionWith,
+  mark,
+  modelCallsWith,
+} from "./environment.mjs";
 
 const FORECAST = "light rain, 7 degrees";
 const RATE = "1 EUR is 11.40 NOK";
@@ -18,6 +34,7 @@ const outcrop = createOpenAICompatible({
   baseURL: `${BROKER}/v1`,
   apiKey: PRESENTED_KEY,
   includeUsage: true,
+  supportsStructuredOutputs: true,
 });
 const model = outcrop(MODEL);
 
@@ -129,3 +146,112 @@ test("streamText runs them as well", async () => {
   );
   await checkAnswer(text, reference);
 });
+
+// --- models ------------------------------------------------------------------------------------
+
+const Trip = z.object({
+  title: z.string(),
+  nights: z.array(z.object({ city: z.string(), count: z.number().int() })),
+});
+
+function checkTrip(trip, reference) {
+  assert.equal(trip.title, `Plan-${reference}`);
+  assert.deepEqual(
+    trip.nights.map((night) => night.count),
+    [5, 5],
+  );
+}
+
+/** Tools for models, and what they were called with. */
+function cityTools() {
+  const called = [];
+  const telling = (name, told) =>
+    tool({
+      description: `Tells the ${name} of a city.`,
+      inputSchema: z.object({ city: z.string() }),
+      execute: async ({ city }) => {
+        called.push([name, city]);
+        return told;
+      },
+    });
+  const declared = { get_weather: telling("weather", "rain"), get_time: telling("time", "noon") };
+  return { called, declared };
+}
+
+for (const name of MODELS) {
+  const model = outcrop(name);
+
+  test(`generateObject and streamObject with ${name}`, async () => {
+    const reference = mark();
+    const request = { model, schema: Trip, prompt: `Plan-${reference} 5 days` };
+    const whole = await generateObject(request);
+    checkTrip(whole.object, reference);
+    assert.equal(whole.finishReason, "stop");
+    const streamed = streamObject(request);
+    let pieces = 0;
+    for await (const _ of streamed.partialObjectStream) pieces += 1;
+    assert.ok(pieces > 1);
+    checkTrip(await streamed.object, reference);
+  });
+
+  test(`an object of no particular shape with ${name}`, async () => {
+    const prompt = `Answer in JSON: what are loans? ${mark()}`;
+    const { object } = await generateObject({ model, output: "no-schema", prompt });
+    assert.ok(object.answer);
+  });
+
+  test(`streamText takes steps with ${name}`, async () => {
+    const reference = mark();
+    const { called, declared } = cityTools();
+    const answer = streamText({
+      model,
+      tools: declared,
+      stopWhen: stepCountIs(5),
+      prompt:
+        `say: Let me look.; call: get_weather city=Oslo; call: get_time city=${reference};` +
+        " then call: get_time city=Rome; then say: Have a good trip.",
+    });
+    const parts = [];
+    for await (const part of answer.fullStream) parts.push(part.type);
+    assert.equal(parts.filter((type) => type === "tool-call").length, 3);
+    assert.ok(!parts.includes("error"));
+    assert.deepEqual(called, [
+      ["weather", "Oslo"],
+      ["time", reference],
+      ["time", "Rome"],
+    ]);
+    const steps = await answer.steps;
+    assert.deepEqual(
+      steps.map((step) => step.finishReason),
+      ["tool-calls", "tool-calls", "stop"],
+    );
+    assert.equal(steps[0].text, "Let me look.");
+    assert.match(await answer.text, /get_time says: noon.*Have a good trip\./);
+    assert.equal((await modelCallsWith(reference)).length, 3);
+    assert.ok((await answer.totalUsage).outputTokens > 0);
+  });
+
+  test(`tools come before an object with ${name}`, async () => {
+    const reference = mark();
+    const { called, declared } = cityTools();
+    const answer = await generateText({
+      model,
+      tools: declared,
+      stopWhen: stepCountIs(5),
+      output: Output.object({ schema: Trip }),
+      prompt: `call: get_time city=${reference}`,
+    });
+    assert.deepEqual(called, [["time", reference]]);
+    assert.equal(answer.output.nights.length, 2);
+  });
+
+  test(`thoughts come apart from the text with ${name}`, async () => {
+    const answer = await generateText({
+      model,
+      prompt: `think: step by step; say: ${mark()}`,
+      providerOptions: { outcrop: { reasoningEffort: "low" } },
+    });
+    assert.equal(answer.reasoningText, "step by step");
+    assert.match(answer.text, /^ref-/);
+  });
+}

@@ -116,6 +116,13 @@ async fn tools_are_called_by_index_and_their_results_told() {
     let (_, answer) = emulator.post(CHAT, None, body.to_string()).await;
     let told = &answer["choices"][0]["message"]["content"];
     assert_eq!(told, "first says: one second says: two");
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}});
+    let mut shaped = body.clone();
+    shaped["response_format"] =
+        json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}});
+    let (_, answer) = emulator.post(CHAT, None, shaped.to_string()).await;
+    let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(serde_json::from_str::<Value>(text).unwrap()["n"].is_i64(), "{text}");
     body["messages"] = json!(half);
     let (head, error) = emulator.post(CHAT, None, body.to_string()).await;
     assert_eq!(head.status(), StatusCode::BAD_REQUEST);
@@ -154,6 +161,21 @@ async fn tool_choice_shape_and_effort_are_obeyed() {
     let (_, thought) = with(json!({"reasoning_effort": "high"})).await;
     assert!(thought["choices"][0]["message"]["reasoning_content"].is_string());
     assert!(thought["usage"]["completion_tokens_details"]["reasoning_tokens"].as_u64() > Some(0));
+}
+
+#[tokio::test]
+async fn a_call_of_any_tool_is_one_that_fits_or_gives_the_answer() {
+    let emulator = start().await;
+    let tools = ["get_weather", "give_answer"];
+    let tools = tools.map(|name| json!({"type": "function", "function": {"name": name}}));
+    for (words, expected) in [("What is the weather?", "get_weather"), ("Well?", "give_answer")] {
+        let mut body = saying(words);
+        body["tools"] = json!(tools);
+        body["tool_choice"] = json!("required");
+        let (_, answer) = emulator.post(CHAT, None, body.to_string()).await;
+        let calls = answer["choices"][0]["message"]["tool_calls"].as_array().unwrap().clone();
+        assert_eq!((calls.len(), &calls[0]["function"]["name"]), (1, &json!(expected)));
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! Some models answer in a schema by themselves. Others are given a tool that takes the answer,
 //! are made to call it, and what they call it with is the answer's text. A model that cannot be
-//! made to call anything is told in words.
+//! made to call anything is told in words; so is every model that may choose the object's members
+//! itself, since a tool whose schema names none is called with `{}`.
 
 use aws_sdk_bedrockruntime::types::{
     JsonSchemaDefinition, OutputFormat, OutputFormatStructure, OutputFormatType,
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use crate::turn::{AnswerFormat, Failure, FailureKind, JsonSchema, ToolChoice, TurnRequest};
 
 use super::families::{Family, Forced, Tools};
+use super::references;
 
 /// What the tool is called that takes an answer.
 const TOOL: &str = "json_answer";
@@ -97,34 +99,33 @@ pub(super) fn shape(
     let wanted = match &generation.format {
         AnswerFormat::Text => return Ok(Shape::Free),
         AnswerFormat::JsonObject => None,
-        AnswerFormat::JsonSchema(wanted) => {
-            check(&wanted.schema)?;
-            Some(wanted)
-        }
+        AnswerFormat::JsonSchema(wanted) => Some(wanted),
     };
+    if let Some(wanted) = wanted {
+        check(&wanted.schema)?;
+    }
     // A call is due first; its arguments have a schema of their own.
     let has_tools = !request.tools.is_empty();
     if has_tools && matches!(generation.tool_choice, ToolChoice::Required | ToolChoice::Named(_)) {
         return Ok(Shape::Free);
     }
-    let can_force = family.tools != Tools::None && family.forced > Forced::Never;
-    match wanted {
-        // By itself a model keeps to schemas only that are closed, as strict ones should be.
-        Some(wanted)
-            if family.native_schema
-                && (!can_force || (wanted.strict && is_closed(&wanted.schema))) =>
-        {
-            native(wanted)
-        }
-        _ if can_force => Ok(Shape::Tool(tool(wanted, request, thinks))),
-        Some(wanted) => Ok(Shape::Told(format!(
-            "Answer with JSON only, no other text and no code fence, that fits this JSON schema: {}",
-            wanted.schema
-        ))),
-        None => Ok(Shape::Told(
+    let Some(wanted) = wanted else {
+        return Ok(Shape::Told(
             "Answer with one JSON object only, no other text and no code fence.".to_owned(),
-        )),
+        ));
+    };
+    let can_force = family.tools != Tools::None && family.forced > Forced::Never;
+    // By itself a model keeps to schemas only that are closed, as strict ones should be.
+    if family.native_schema && (!can_force || (wanted.strict && is_closed(&wanted.schema))) {
+        return native(wanted);
     }
+    if can_force {
+        return Ok(Shape::Tool(tool(wanted, request, thinks)));
+    }
+    Ok(Shape::Told(format!(
+        "Answer with JSON only, no other text and no code fence, that fits this JSON schema: {}",
+        wanted.schema
+    )))
 }
 
 fn check(schema: &Value) -> Result<(), Failure> {
@@ -152,23 +153,16 @@ fn native(wanted: &JsonSchema) -> Result<Shape, Failure> {
     Ok(Shape::Native(format))
 }
 
-fn tool(wanted: Option<&JsonSchema>, request: &TurnRequest, thinks: bool) -> AnswerTool {
+fn tool(wanted: &JsonSchema, request: &TurnRequest, thinks: bool) -> AnswerTool {
     let mut name = TOOL.to_owned();
     while request.tools.iter().any(|tool| tool.name == name) {
         name.push('_');
     }
-    let (schema, is_wrapped) = match wanted.map(|wanted| &wanted.schema) {
-        None => (json!({ "type": "object" }), false),
-        Some(schema) if is_of_object(schema) => (with_type(schema), false),
-        Some(schema) => {
-            let members = json!({ WRAPPER: schema });
-            let wrapped = json!({ "type": "object", "properties": members, "required": [WRAPPER] });
-            (wrapped, true)
-        }
-    };
+    let is_wrapped = !is_of_object(&wanted.schema);
+    let schema = if is_wrapped { wrapped(&wanted.schema) } else { with_type(&wanted.schema) };
     let mut description =
         "Gives the answer: the input is the whole answer, and nothing else is said.".to_owned();
-    if let Some(about) = wanted.and_then(|wanted| wanted.description.as_deref()) {
+    if let Some(about) = &wanted.description {
         description.push_str(" The answer is: ");
         description.push_str(about);
     }
@@ -195,6 +189,12 @@ fn is_closed(schema: &Value) -> bool {
         Value::Array(entries) => entries.iter().all(is_closed),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
+}
+
+/// The schema of an object that holds the value of this one.
+fn wrapped(schema: &Value) -> Value {
+    let inner = references::moved(schema, &format!("/properties/{WRAPPER}"));
+    json!({ "type": "object", "properties": { WRAPPER: inner }, "required": [WRAPPER] })
 }
 
 fn with_type(schema: &Value) -> Value {
@@ -253,11 +253,27 @@ mod tests {
     }
 
     #[test]
+    fn an_object_of_no_particular_shape_is_asked_for_in_words() {
+        let format = AnswerFormat::JsonObject;
+        let generation = Generation { format, ..Generation::default() };
+        let request = TurnRequest { generation, ..TurnRequest::default() };
+        for model in [NATIVE, FORCED, NEITHER] {
+            let Shape::Told(words) = shaped(model, &request) else { panic!("{model}") };
+            assert!(words.contains("JSON object"));
+        }
+    }
+
+    #[test]
     fn a_schema_that_is_none_of_an_object_is_wrapped() {
         let list = json!({"type": "array", "items": {"type": "integer"}});
         let Shape::Tool(tool) = shaped(FORCED, &wants(list.clone(), true)) else { panic!() };
         assert!(tool.is_wrapped);
         assert_eq!(tool.schema["properties"]["value"], list);
+        let named = json!({"type": "array", "items": {"$ref": "#/$defs/Place"},
+                           "$defs": {"Place": {"type": "string"}}});
+        let Shape::Tool(tool) = shaped(FORCED, &wants(named, true)) else { panic!() };
+        let place = tool.schema["properties"]["value"]["items"]["$ref"].as_str().unwrap();
+        assert_eq!(tool.schema.pointer(&place[1..]), Some(&json!({"type": "string"})));
         assert_eq!(AnswerTool::unwrap(r#"{"value":[1,2]}"#), "[1,2]");
         assert_eq!(AnswerTool::unwrap(r#"{"value":[1,"#), r#"{"value":[1,"#);
     }

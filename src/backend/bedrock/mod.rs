@@ -40,6 +40,7 @@ mod media;
 mod names;
 mod piece;
 mod raw_json;
+mod references;
 #[cfg(test)]
 mod tests;
 mod thinking;

@@ -14,6 +14,7 @@ use super::families::{Family, Forced, Maker, Tools};
 use super::format::AnswerTool;
 use super::names::ToolNames;
 use super::raw_json::RawJson;
+use super::references;
 
 /// What the model is offered.
 #[derive(Debug, Default)]
@@ -156,12 +157,9 @@ fn schema_of(index: usize, tool: &Tool) -> Result<Value, Failure> {
     }
 }
 
-/// Nova takes nothing else at the top of a schema.
+/// Nova takes nothing else at the top of a schema, definitions neither.
 fn plain(schema: &Value) -> Value {
-    let Value::Object(members) = schema else { return schema.clone() };
-    let known = ["type", "properties", "required"];
-    let kept = members.iter().filter(|(name, _)| known.contains(&name.as_str()));
-    Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect())
+    references::replaced(schema, &["type", "properties", "required"])
 }
 
 fn check_choice(choice: &ToolChoice, tools: &[Tool]) -> Result<(), Failure> {
@@ -332,6 +330,10 @@ mod tests {
         let schema = json!({"$schema": "x", "type": "object", "properties": {}, "required": [],
                             "additionalProperties": false});
         let expected = json!({"type": "object", "properties": {}, "required": []});
+        assert_eq!(plain(&schema), expected);
+        let schema = json!({"type": "object", "properties": {"at": {"$ref": "#/$defs/Place"}},
+                            "$defs": {"Place": {"type": "string"}}});
+        let expected = json!({"type": "object", "properties": {"at": {"type": "string"}}});
         assert_eq!(plain(&schema), expected);
     }
 

@@ -191,8 +191,10 @@ impl<'a> Draft<'a> {
 
     fn follow(&mut self, wishes: Vec<Wish>) {
         let calls = wishes.iter().any(|wish| matches!(wish, Wish::Call(..)));
-        if !calls {
-            self.say(self.results().unwrap_or_default());
+        if !calls && let Some(told) = self.results() {
+            // Past the end of a script nothing else is to be said, so that it can have a shape.
+            let shaped = if wishes.is_empty() { self.shaped(&told) } else { None };
+            self.say(shaped.unwrap_or(told));
         }
         for wish in wishes {
             match wish {
@@ -255,14 +257,20 @@ impl<'a> Draft<'a> {
         !fitting.is_empty()
     }
 
-    /// Makes the call that has to be made: then nothing else is said but what was scripted.
+    /// Makes the call that has to be made: then nothing else is said but what was scripted. Where
+    /// any will do, a tool that takes the answer comes before the others, so that a loop of calls
+    /// has an end.
     fn force_call(&mut self) {
         let is_call = |block: &Said, wanted: Option<&str>| match block {
             Said::Call { name, .. } => wanted.is_none_or(|wanted| wanted == name),
             _ => false,
         };
         let (wanted, tool) = match self.ask.prompt.tool_choice() {
-            Some(ToolChoice::Any(_)) => (None, self.tools().first().copied()),
+            Some(ToolChoice::Any(_)) => {
+                let tools = self.tools();
+                let answers = tools.iter().find(|tool| tool.name.contains("answer"));
+                (None, answers.or(tools.first()).copied())
+            }
             Some(ToolChoice::Tool(named)) => {
                 let wanted = Some(named.name.as_str());
                 (wanted, self.tools().into_iter().find(|tool| tool.name == named.name))

@@ -147,7 +147,9 @@ impl Generator<'_> {
             return chosen.clone();
         }
         if let Some(target) = members.get("$ref").and_then(Value::as_str) {
-            let target = target.strip_prefix('#').and_then(|path| self.root.pointer(path)).cloned();
+            // A model understands a path without the `#` as well, which LiteLLM leaves out.
+            let path = target.strip_prefix('#').unwrap_or(target);
+            let target = self.root.pointer(path).cloned();
             return match target {
                 Some(target) if depth < MAX_DEPTH => self.value(&target, depth + 1),
                 _ => Value::Null,
