@@ -10,6 +10,7 @@ use http::StatusCode;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::playback::Audience;
 use super::sessions::{Seat, SessionKey};
 
 /// Calls kept with what they asked.
@@ -224,15 +225,20 @@ impl OpenCall {
         }
     }
 
-    /// Takes down the status of the answer.
-    pub(super) fn answered(&self, status: StatusCode) {
+    /// Keeps the session's seat until the call ends.
+    pub(super) fn hold(&mut self, seat: Seat) {
+        self.seat = Some(seat);
+    }
+}
+
+impl Audience for OpenCall {
+    fn answered(&self, status: StatusCode) {
         if let Some(call) = self.calls.lock().call(self.id) {
             call.status = Some(status.as_u16());
         }
     }
 
-    /// Takes down tokens that a trace tells of.
-    pub(super) fn spends(&self, spent: &Spent) {
+    fn spends(&self, spent: &Spent) {
         if let Some(call) = self.calls.lock().call(self.id) {
             call.usage.add(spent);
             if let Some(name) = &spent.collaborator {
@@ -241,13 +247,7 @@ impl OpenCall {
         }
     }
 
-    /// Keeps the session's seat until the call ends.
-    pub(super) fn hold(&mut self, seat: Seat) {
-        self.seat = Some(seat);
-    }
-
-    /// The call is over: its session is free, whether or not the client knows already.
-    pub(super) fn end(&mut self, ending: Ending) {
+    fn end(&mut self, ending: Ending) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::emulator::calls::Ending;
+use crate::emulator::playback::Audience;
 
 use super::answer::Answer;
 
@@ -193,14 +194,14 @@ impl OpenCall {
     pub(in crate::emulator) fn reads(&self, input: u64) {
         self.note(|call| call.tokens.input = input);
     }
+}
 
-    /// Takes down the status of the answer.
-    pub(in crate::emulator) fn answered(&self, status: StatusCode) {
+impl Audience for OpenCall {
+    fn answered(&self, status: StatusCode) {
         self.note(|call| call.status = Some(status.as_u16()));
     }
 
-    /// The call is over, whether or not the client knows already.
-    pub(in crate::emulator) fn end(&mut self, ending: Ending) {
+    fn end(&mut self, ending: Ending) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
