@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::calls::Ending;
 use super::faults::{Break, Fault, Point};
 use super::frames;
+use super::ledger::Ending;
 use super::playback::{Act, Pace, Role, Script, Step};
 
 /// What an answer goes wrong with, as a service would write it.

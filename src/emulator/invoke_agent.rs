@@ -10,9 +10,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::calls::{Asked, Ending, OpenCall};
+use super::calls::{Asked, OpenCall};
 use super::converse::Turn;
 use super::inline_agent;
+use super::ledger::Ending;
 use super::playback::{Audience as _, Playback};
 use super::recorded::recorded;
 use super::refusal::Refusal;

@@ -128,6 +128,7 @@ mod guardrail;
 mod inline_agent;
 mod input_files;
 mod invoke_agent;
+mod ledger;
 mod memories;
 mod models;
 mod openai;

@@ -16,8 +16,9 @@ use http::StatusCode;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::calls::{Ending, Spent};
+use super::calls::Spent;
 use super::faults::Fault;
+use super::ledger::Ending;
 
 /// How fast an answer comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

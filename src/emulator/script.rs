@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::calls::Ending;
 use super::course::{Course, EventStream, ending, paced, thinking};
 use super::faults::Fault;
 use super::frames;
+use super::ledger::Ending;
 use super::pieces::Pieces;
 use super::playback::{Act, Pace, Script, Step};
 use super::traces::{Record, Size, Tracer};

@@ -32,9 +32,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::calls::{Asked, Ending, OpenCall};
+use super::calls::{Asked, OpenCall};
 use super::faults::Fault;
 use super::invoke_agent::{authorise, read};
+use super::ledger::Ending;
 use super::playback::{Audience as _, Playback, Script};
 use super::refusal::Refusal;
 use super::routes::{Reply, percent_decoded, request_id};

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 
 use crate::emulator::behaviour::Behaviour;
-use crate::emulator::calls::Ending;
 use crate::emulator::course::{Course, Dialect, ending, paced, thinking};
 use crate::emulator::faults::{Fault, Point};
 use crate::emulator::frames;
+use crate::emulator::ledger::Ending;
 use crate::emulator::playback::{Pace, Script, Step};
 
 /// An answer breaks off in the frame that would have come.

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::emulator::behaviour::Behaviour;
-use crate::emulator::calls::Ending;
 use crate::emulator::invoke_agent::read;
+use crate::emulator::ledger::Ending;
 use crate::emulator::playback::{Audience as _, Playback};
 use crate::emulator::refusal::Refusal;
 use crate::emulator::routes::{percent_decoded, request_id};

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use serde_json::json;
 
 use crate::emulator::behaviour::Behaviour;
-use crate::emulator::calls::Ending;
 use crate::emulator::course::{Course, Dialect, EventStream, ending, paced, thinking};
 use crate::emulator::faults::{Break, Fault};
+use crate::emulator::ledger::Ending;
 use crate::emulator::playback::{Act, Pace, Role, Script, Step};
 
 /// What is sent at once.

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use super::Emulated;
 use super::behaviour::Behaviour;
-use super::calls::Ending;
 use super::invoke_agent::read;
+use super::ledger::Ending;
 use super::models::cards::UPSTREAM;
 use super::models::demo_model::{self, Ask};
 use super::models::prompt::Prompt;
