@@ -31,10 +31,11 @@ pub(super) fn no_credentials() -> Failure {
 /// are.
 pub(super) fn missing_action<'m>(aws_message: &'m str, service: &str) -> Option<&'m str> {
     aws_message.match_indices(service).find_map(|(start, _)| {
-        let name = &aws_message[start + service.len()..];
+        let action = aws_message.get(start..)?;
+        let name = action.strip_prefix(service)?;
         let length = name.bytes().take_while(u8::is_ascii_alphanumeric).count();
         let is_action = name.starts_with(|first: char| first.is_ascii_uppercase());
-        is_action.then(|| &aws_message[start..start + service.len() + length])
+        action.get(..service.len() + length).filter(|_| is_action)
     })
 }
 

@@ -30,6 +30,7 @@ mod bedrock;
 mod bedrock_agent;
 mod bedrock_inline_agent;
 pub mod breaker;
+mod cache_counts;
 #[cfg(test)]
 mod canned;
 mod discovery;

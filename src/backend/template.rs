@@ -16,12 +16,14 @@ pub(super) fn fill(template: &str, ask: &Ask) -> Option<String> {
         let (before, from) = rest.split_at(open);
         filled.push_str(before);
         rest = from;
-        let Some(close) = from.find('}') else { break };
-        let (placeholder, after) = from.split_at(close + 1);
-        match value(&placeholder[1..close], ask) {
+        let Some((name, after)) = from.strip_prefix('{').and_then(|name| name.split_once('}'))
+        else {
+            break;
+        };
+        match value(name, ask) {
             Placeholder::Value(value) => filled.push_str(&value),
             Placeholder::Missing => return None,
-            Placeholder::Unknown => filled.push_str(placeholder),
+            Placeholder::Unknown => filled.extend(["{", name, "}"]),
         }
         rest = after;
     }

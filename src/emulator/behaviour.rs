@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::config;
 
 use super::faults::{BadFault, Fault};
+use super::playback::Pace;
 use super::refusal::Refusal;
-use super::script::Pace;
 
 /// The attribute that sets the delay before the first chunk, in milliseconds.
 const FIRST_TOKEN_MS: &str = "outcrop-emulator-first-token-ms";

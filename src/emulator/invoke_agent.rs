@@ -5,20 +5,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::calls::{Asked, Ending, OpenCall};
+use super::calls::{Asked, OpenCall};
 use super::converse::Turn;
-use super::faults::Fault;
 use super::inline_agent;
+use super::ledger::Ending;
+use super::playback::{Audience as _, Playback};
 use super::recorded::recorded;
 use super::refusal::Refusal;
 use super::request::{Ask, check_key};
 use super::routes::{Reply, request_id};
-use super::script::{AnswerBody, Plan, script};
+use super::script::{Plan, script};
 use super::sessions::SessionKey;
 use super::{Emulated, REQUEST_ID};
 
@@ -46,12 +47,9 @@ pub(super) async fn invoke(
             return refusal.response(request_id()).map(Reply::Left);
         }
     };
-    if plan.fault == Some(Fault::SilentHead) {
-        // The connection drops this future, and the call with it, when the client hangs up.
-        std::future::pending::<()>().await;
-    }
-    call.answered(StatusCode::OK);
-    let mut response = Response::new(Reply::Right(AnswerBody::new(call, script(plan))));
+    let fault = plan.fault.clone();
+    let playback = Playback::begin(call, fault.as_ref(), script(plan)).await;
+    let mut response = Response::new(Reply::Right(playback));
     let event_stream = HeaderValue::from_static("application/vnd.amazon.eventstream");
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, event_stream);

@@ -34,7 +34,7 @@
 //! `inline_agent`) and takes the seat of its session; `converse` decides what the agent does, from
 //! the phrases of the message (`wishes`), the results that came back (`results`) or the words that
 //! it knows (`demo_agent`), and puts the answer together (`draft`); `script` lays down its course
-//! and plays it.
+//! (`course`), and `playback` plays it.
 //!
 //! # Settings
 //! The configuration sets them for all calls, session attributes (or prompt session attributes,
@@ -116,6 +116,7 @@ mod calls;
 mod citations;
 mod control_plane;
 mod converse;
+mod course;
 mod demo_agent;
 mod draft;
 mod facts;
@@ -127,12 +128,14 @@ mod guardrail;
 mod inline_agent;
 mod input_files;
 mod invoke_agent;
+mod ledger;
 mod memories;
 mod models;
 mod openai;
 mod openapi;
 mod particulars;
 mod pieces;
+mod playback;
 mod recorded;
 mod refusal;
 mod request;

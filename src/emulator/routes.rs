@@ -15,13 +15,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::control_plane::{self, Operation};
+use super::playback::Playback;
 use super::refusal::Refusal;
-use super::script::AnswerBody;
 use super::sessions::SessionKey;
 use super::{Emulated, agentcore, calls, invoke_agent, memories, models, openai, sts};
 
 /// The body of a reply: whole, or an answer in the making.
-pub(super) type Reply = Either<Full<Bytes>, AnswerBody>;
+pub(super) type Reply = Either<Full<Bytes>, Playback<calls::OpenCall>>;
 
 /// What `GET /_emulator/state` shows.
 #[derive(Debug, Serialize)]

@@ -101,7 +101,7 @@ impl Calls {
 /// The events of calls, numbered from 0, under ids of our own: an agent's may come again.
 pub(super) fn events(calls: &[Call]) -> Vec<TurnEvent> {
     let pairs = (0u32..).zip(calls).flat_map(|(index, call)| {
-        let id: Arc<str> = format!("call_{}", &Uuid::new_v4().simple().to_string()[..24]).into();
+        let id: Arc<str> = format!("call_{:.24}", Uuid::new_v4().simple().to_string()).into();
         let (name, confirmation) = (call.name.as_str().into(), Confirmation::None);
         let delta = call.document().into();
         [

@@ -9,26 +9,23 @@ use std::sync::Arc;
 
 use aws_sdk_bedrockagentcore::types::{
     HarnessContentBlockDelta as Delta, HarnessContentBlockStart as Start,
-    HarnessConversationRole as Speaker, HarnessInlineFunctionConfig, HarnessMessage,
+    HarnessConversationRole as Speaker, HarnessMessage,
     HarnessReasoningContentBlockDelta as ReasoningDelta, HarnessStopReason, HarnessTokenUsage,
-    HarnessTool, HarnessToolConfiguration, HarnessToolType, HarnessToolUseBlockStart,
-    HarnessToolUseType, InvokeHarnessStreamOutput as Event,
+    HarnessToolUseBlockStart, HarnessToolUseType, InvokeHarnessStreamOutput as Event,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use crate::backend::cache_counts::{CacheCounts, count};
 use crate::backend::{Ask, Outlet};
-use crate::turn::{FinishReason, ReturnControl, Tool, TurnEvent, Usage};
+use crate::turn::{FinishReason, ReturnControl, TurnEvent, Usage};
 
 use super::Core;
 use super::calls::{self, Call, Calls};
-use super::document::document;
 use super::failure::{self, Refused};
+use super::inline_function::inline_function;
 use super::shapes::CallPart;
 use super::thoughts::Thoughts;
-
-/// The longest description of an inline function, in characters.
-const DESCRIPTION: usize = 4_096;
 
 /// Asks the harness once.
 ///
@@ -63,24 +60,6 @@ pub(super) async fn ask(
             Err(error) => return Err(failure::of_stream(&error)),
         }
     }
-}
-
-/// A function of the client, as the harness is told of it.
-fn inline_function(tool: &Tool) -> HarnessTool {
-    let described = tool.description.as_deref().filter(|text| !text.is_empty());
-    let description = described.unwrap_or(&tool.name).chars().take(DESCRIPTION).collect::<String>();
-    let empty = json!({ "type": "object", "properties": {} });
-    let config = HarnessInlineFunctionConfig::builder()
-        .description(description)
-        .input_schema(document(tool.parameters.as_ref().unwrap_or(&empty)))
-        .build()
-        .expect("description and schema are all that a function needs");
-    HarnessTool::builder()
-        .r#type(HarnessToolType::InlineFunction)
-        .name(&tool.name)
-        .config(HarnessToolConfiguration::InlineFunction(config))
-        .build()
-        .expect("a type is all that a tool needs")
 }
 
 struct Answer<'a> {
@@ -211,15 +190,13 @@ fn hand_over(calls: &[Call]) -> ReturnControl {
 /// Input tokens leave out what was read from the cache or written to it, as in Converse. (The
 /// API model does not say; the total is told beside, and this makes up for it.)
 fn usage(used: &HarnessTokenUsage) -> Usage {
-    let count = |tokens: i32| u64::try_from(tokens).unwrap_or_default();
-    let cached = count(used.cache_read_input_tokens.unwrap_or_default());
-    let written = count(used.cache_write_input_tokens.unwrap_or_default());
-    Usage {
-        input_tokens: count(used.input_tokens) + cached + written,
-        output_tokens: count(used.output_tokens),
-        cached_input_tokens: cached,
-        ..Usage::default()
-    }
+    let counts = CacheCounts {
+        input: count(used.input_tokens),
+        cached: count(used.cache_read_input_tokens.unwrap_or_default()),
+        written: count(used.cache_write_input_tokens.unwrap_or_default()),
+        output: count(used.output_tokens),
+    };
+    counts.usage()
 }
 
 fn finish(stop: &HarnessStopReason) -> Result<FinishReason, Refused> {
@@ -443,16 +420,5 @@ mod tests {
         assert_eq!(kind("interrupted"), Ok(FinishReason::Interrupted));
         assert_eq!(kind("malformed_tool_use"), Err(FailureKind::UpstreamDependency));
         assert_eq!(kind("malformed_model_output"), Err(FailureKind::UpstreamDependency));
-    }
-
-    #[test]
-    fn a_function_without_description_or_schema_is_still_one() {
-        let tool = Tool { name: "clock".to_owned(), description: None, parameters: None };
-        let built = inline_function(&tool);
-        let Some(HarnessToolConfiguration::InlineFunction(config)) = built.config() else {
-            panic!("{built:?}")
-        };
-        assert_eq!(config.description(), "clock");
-        assert_eq!(config.input_schema().as_object().unwrap()["type"], "object".into());
     }
 }

@@ -86,11 +86,13 @@ impl Cutter {
             return Ok(pieces);
         }
         let mut rest = bytes;
-        while let Some(end) = memchr::memchr(b'\n', rest) {
-            self.grow(&rest[..end])?;
+        while let Some((line, end)) =
+            memchr::memchr(b'\n', rest).and_then(|at| rest.split_at_checked(at))
+        {
+            self.grow(line)?;
             let line = std::mem::take(&mut self.line);
             pieces.extend(self.line(&line)?);
-            rest = &rest[end + 1..];
+            rest = end.get(1..).unwrap_or_default();
         }
         self.grow(rest)?;
         Ok(pieces)

@@ -31,6 +31,7 @@ mod document;
 mod failure;
 mod handed;
 mod harness;
+mod inline_function;
 mod lines;
 mod payload;
 mod runtime;

@@ -149,22 +149,13 @@ impl Filled<'_> {
     fn in_place(&self, template: &str) -> String {
         let mut filled = String::with_capacity(template.len() + self.input.len());
         let mut rest = template;
-        while let Some(open) = rest.find('{') {
-            let (before, from) = rest.split_at(open);
+        while let Some((before, from)) = rest.split_once('{') {
             filled.push_str(before);
-            let close = from.find('}');
-            let found = close.and_then(|close| Some((close, self.word(&from[1..close])?)));
-            let length = match found {
-                Some((close, value)) => {
-                    filled.push_str(value.unwrap_or_default());
-                    close + 1
-                }
-                None => {
-                    filled.push('{');
-                    1
-                }
-            };
-            rest = &from[length..];
+            let word = from.split_once('}');
+            let found = word.and_then(|(name, after)| Some((self.word(name)?, after)));
+            let (value, after) = found.unwrap_or((Some("{"), from));
+            filled.push_str(value.unwrap_or_default());
+            rest = after;
         }
         filled.push_str(rest);
         filled

@@ -172,20 +172,21 @@ fn anthropic_source<'a>(part: &'a Value, kind: &str) -> Result<Source<'a>, Failu
 
 /// Takes a URL apart: data, a bucket, or the web.
 fn locate(url: &str) -> Result<Source<'_>, Failure> {
-    let scheme_is = |scheme: &str| {
-        url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    let after = |scheme: &str| {
+        let (start, rest) = url.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
     };
-    if scheme_is("data:") {
+    if let Some(data_url) = after("data:") {
         let wrong = || Failure::bad_field("messages", "a data URL must be data:TYPE;base64,DATA");
-        let (head, data) = url["data:".len()..].split_once(',').ok_or_else(wrong)?;
+        let (head, data) = data_url.split_once(',').ok_or_else(wrong)?;
         let head = head.strip_suffix(";base64").ok_or_else(wrong)?;
         let media_type = head.split(';').next().filter(|media_type| !media_type.is_empty());
         return Ok(Source::Base64 { media_type, data });
     }
-    if scheme_is("s3://") {
+    if after("s3://").is_some() {
         return Ok(Source::S3(url));
     }
-    if scheme_is("http://") || scheme_is("https://") {
+    if after("http://").or_else(|| after("https://")).is_some() {
         return Ok(Source::Url(url));
     }
     Err(Failure::bad_field("messages", "an attachment's URL must be a data:, https: or s3: URL"))

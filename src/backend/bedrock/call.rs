@@ -73,6 +73,24 @@ impl Call {
     }
 }
 
+/// Says a call by the builder of either operation. The SDK has one for each, with the same setters
+/// but for the guardrail's, and no trait over them.
+macro_rules! said {
+    ($builder:expr, $call:expr) => {
+        $builder
+            .set_messages(Some($call.messages.clone()))
+            .set_system($call.system.clone())
+            .inference_config($call.inference.clone())
+            .set_tool_config($call.tools.clone())
+            .set_additional_model_request_fields($call.fields.clone())
+            .set_request_metadata(Some($call.metadata.clone()))
+            .set_performance_config($call.performance.clone())
+            .set_service_tier($call.tier.clone())
+            .set_output_config($call.output.clone())
+    };
+}
+pub(super) use said;
+
 /// The URLs that have to be fetched: all of the new messages', and of what was said before the
 /// latest ones, since the model keeps nothing.
 ///

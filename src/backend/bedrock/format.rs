@@ -199,7 +199,9 @@ fn wrapped(schema: &Value) -> Value {
 
 fn with_type(schema: &Value) -> Value {
     let mut schema = schema.clone();
-    schema["type"] = json!("object");
+    if let Some(members) = schema.as_object_mut() {
+        members.insert("type".to_owned(), json!("object"));
+    }
     schema
 }
 

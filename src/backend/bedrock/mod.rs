@@ -51,7 +51,7 @@ pub(in crate::backend) use families::is_model_id;
 
 use answer::Answer;
 use attempts::Attempts;
-use call::{Behind, Call};
+use call::{Behind, Call, said};
 use embeddings::Embedder;
 use failure::Refused;
 use families::Family;
@@ -275,20 +275,9 @@ impl Shared {
         outlet: &Outlet,
         answer: &mut Answer<'_>,
     ) -> Result<(), Refused> {
-        let request = access
-            .client
-            .converse_stream()
+        let request = said!(access.client.converse_stream(), call)
             .model_id(&self.model_id)
-            .set_messages(Some(call.messages.clone()))
-            .set_system(call.system.clone())
-            .inference_config(call.inference.clone())
-            .set_tool_config(call.tools.clone())
-            .set_guardrail_config(call.stream_guardrail())
-            .set_additional_model_request_fields(call.fields.clone())
-            .set_request_metadata(Some(call.metadata.clone()))
-            .set_performance_config(call.performance.clone())
-            .set_service_tier(call.tier.clone())
-            .set_output_config(call.output.clone());
+            .set_guardrail_config(call.stream_guardrail());
         let sent = request.customize().interceptor(call.json.clone()).send().await;
         let mut stream = sent.map_err(|error| failure::of_call(&error))?.stream;
         while let Some(event) = stream.recv().await.map_err(|error| failure::of_stream(&error))? {
@@ -304,20 +293,9 @@ impl Shared {
         outlet: &Outlet,
         answer: &mut Answer<'_>,
     ) -> Result<(), Refused> {
-        let request = access
-            .client
-            .converse()
+        let request = said!(access.client.converse(), call)
             .model_id(&self.model_id)
-            .set_messages(Some(call.messages.clone()))
-            .set_system(call.system.clone())
-            .inference_config(call.inference.clone())
-            .set_tool_config(call.tools.clone())
-            .set_guardrail_config(call.guardrail())
-            .set_additional_model_request_fields(call.fields.clone())
-            .set_request_metadata(Some(call.metadata.clone()))
-            .set_performance_config(call.performance.clone())
-            .set_service_tier(call.tier.clone())
-            .set_output_config(call.output.clone());
+            .set_guardrail_config(call.guardrail());
         let sent = request.customize().interceptor(call.json.clone()).send().await;
         let whole = sent.map_err(|error| failure::of_call(&error))?;
         for piece in piece::of_whole(whole) {

@@ -57,7 +57,7 @@ fn rewritten(text: &str, seed: &str, allows: fn(u8) -> bool) -> String {
     let mut name: String =
         readable.map(|byte| if allows(byte) { char::from(byte) } else { '_' }).collect();
     name.push('_');
-    for byte in &Sha256::digest(seed.as_bytes())[..TELLING] {
+    for byte in Sha256::digest(seed.as_bytes()).iter().take(TELLING) {
         name.extend(char::from_digit((byte >> 4).into(), 16));
         name.extend(char::from_digit((byte & 15).into(), 16));
     }

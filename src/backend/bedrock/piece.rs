@@ -10,6 +10,7 @@ use aws_sdk_bedrockruntime::types::{
 use aws_smithy_types::{Document, Number};
 use serde_json::{Map, Value};
 
+use crate::backend::cache_counts::{CacheCounts, count};
 use crate::turn::{Citation, Reference, Usage};
 
 /// A piece of an answer. Blocks are told apart by their number, which counts all of them.
@@ -135,15 +136,13 @@ fn of_block(block: i32, content: ContentBlock, pieces: &mut Vec<Piece>) {
 
 /// The service counts what it read of a cache, and what it wrote to it, apart from the input.
 fn usage(used: &TokenUsage) -> Usage {
-    let count = |tokens: i32| u64::try_from(tokens).unwrap_or_default();
-    let cached = count(used.cache_read_input_tokens.unwrap_or_default());
-    let written = count(used.cache_write_input_tokens.unwrap_or_default());
-    Usage {
-        input_tokens: count(used.input_tokens) + cached + written,
-        output_tokens: count(used.output_tokens),
-        cached_input_tokens: cached,
-        ..Usage::default()
-    }
+    let counts = CacheCounts {
+        input: count(used.input_tokens),
+        cached: count(used.cache_read_input_tokens.unwrap_or_default()),
+        written: count(used.cache_write_input_tokens.unwrap_or_default()),
+        output: count(used.output_tokens),
+    };
+    counts.usage()
 }
 
 fn citation(cited: CitationsDelta) -> Citation {

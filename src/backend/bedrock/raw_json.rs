@@ -43,15 +43,14 @@ impl RawJson {
         let added: usize = self.values.iter().map(String::len).sum();
         let mut whole = Vec::with_capacity(body.len() + added);
         let mut rest = body;
-        while let Some(at) = memmem::find(rest, opening.as_bytes()) {
-            let number = &rest[at + opening.len()..];
-            let digits = number.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            let index = std::str::from_utf8(&number[..digits]).ok().and_then(|n| n.parse().ok());
-            let value = index.and_then(|index: usize| self.values.get(index));
-            whole.extend_from_slice(&rest[..at]);
-            whole.extend_from_slice(value.map_or(b"null", String::as_bytes));
+        while let Some((before, after)) = split_at_first(rest, opening.as_bytes()) {
             // The closing quote goes with the number.
-            rest = number.get(digits + 1..).unwrap_or_default();
+            let (number, after) = split_at_first(after, b"\"").unwrap_or((after, b""));
+            let index = std::str::from_utf8(number).ok().and_then(|n| n.parse().ok());
+            let value = index.and_then(|index: usize| self.values.get(index));
+            whole.extend_from_slice(before);
+            whole.extend_from_slice(value.map_or(b"null", String::as_bytes));
+            rest = after;
         }
         whole.extend_from_slice(rest);
         whole
@@ -63,6 +62,12 @@ impl RawJson {
         let number = placeholder.as_string().unwrap().strip_prefix(&self.mark).unwrap();
         serde_json::from_str(&self.values[number.parse::<usize>().unwrap()]).unwrap()
     }
+}
+
+/// What stands before the first such mark, and what after it.
+fn split_at_first<'b>(bytes: &'b [u8], mark: &[u8]) -> Option<(&'b [u8], &'b [u8])> {
+    let (before, from) = bytes.split_at_checked(memmem::find(bytes, mark)?)?;
+    Some((before, from.strip_prefix(mark)?))
 }
 
 #[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
@@ -110,5 +115,17 @@ mod tests {
     #[test]
     fn a_body_without_placeholders_stays() {
         assert_eq!(RawJson::default().put_in(b"{\"a\":\"b\"}"), b"{\"a\":\"b\"}");
+    }
+
+    #[test]
+    fn a_placeholder_that_stands_for_nothing_is_null_and_harms_nothing() {
+        let json = RawJson::default();
+        let put_in = |after: &str| {
+            let whole = json.put_in(format!("[\"{}{after}", json.mark).as_bytes());
+            String::from_utf8(whole).unwrap()
+        };
+        assert_eq!(put_in("7\",1]"), "[null,1]");
+        assert_eq!(put_in("7"), "[null");
+        assert_eq!(put_in(""), "[null");
     }
 }

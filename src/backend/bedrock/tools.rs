@@ -149,9 +149,9 @@ fn schema_of(index: usize, tool: &Tool) -> Result<Value, Failure> {
     match members.get("type") {
         Some(Value::String(kind)) if kind == "object" => Ok(parameters.clone()),
         None => {
-            let mut schema = parameters.clone();
-            schema["type"] = json!("object");
-            Ok(schema)
+            let mut schema = members.clone();
+            schema.insert("type".to_owned(), json!("object"));
+            Ok(Value::Object(schema))
         }
         Some(_) => Err(wrong("must be of type \"object\"")),
     }

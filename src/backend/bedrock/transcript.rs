@@ -164,17 +164,20 @@ impl<'a> Writer<'a> {
     /// The results of the calls that the message at this place makes, all in one message.
     fn results(&mut self, messages: &[&Message], at: usize, new: usize) -> Result<(), Failure> {
         let mut blocks = Vec::new();
-        for call in &messages[at].tool_calls {
+        let from = messages.get(at..).unwrap_or_default();
+        let Some((asking, after)) = from.split_first() else { return Ok(()) };
+        for call in &asking.tool_calls {
             let nth = self.ids.entry(call.id.clone()).or_default();
             let id = call_id(&call.id, *nth);
             *nth += 1;
-            let found = result_of(messages, at, call).filter(|place| self.placed.insert(*place));
-            let result = found.map(|place| messages[place]);
+            let found = result_of(after, call).map(|(ahead, result)| (at + 1 + ahead, result));
+            let found = found.filter(|(place, _)| self.placed.insert(*place));
+            let result = found.map(|(_, result)| result);
             if self.manner.calls_as_text {
                 blocks.push(result_as_text(&call.name, result));
                 continue;
             }
-            let is_new = found.is_some_and(|place| place >= new);
+            let is_new = found.is_some_and(|(place, _)| place >= new);
             blocks.push(self.result(id, result, is_new)?);
         }
         self.push(ConversationRole::User, blocks);
@@ -325,14 +328,15 @@ fn arguments(written: &str) -> Value {
     }
 }
 
-/// Where the result of a call stands: after it, before the assistant speaks again.
-fn result_of(messages: &[&Message], at: usize, call: &ToolCall) -> Option<usize> {
-    let after = messages.iter().enumerate().skip(at + 1);
+/// The result of a call and where among those `after` it, which is before the assistant speaks
+/// again.
+fn result_of<'m>(after: &[&'m Message], call: &ToolCall) -> Option<(usize, &'m Message)> {
+    let after = after.iter().copied().enumerate();
     let mut until_next = after.take_while(|(_, message)| message.role != Role::Assistant);
     let answers = |message: &Message| {
         message.role == Role::Tool && message.tool_call_id.as_deref() == Some(call.id.as_str())
     };
-    until_next.find(|(_, message)| answers(message)).map(|(place, _)| place)
+    until_next.find(|(_, message)| answers(message))
 }
 
 fn call_as_text(call: &ToolCall) -> ContentBlock {

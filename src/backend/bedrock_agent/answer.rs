@@ -12,8 +12,7 @@ use aws_sdk_bedrockagentruntime::error::SdkError;
 use aws_sdk_bedrockagentruntime::primitives::Blob;
 use aws_sdk_bedrockagentruntime::primitives::event_stream::EventReceiver;
 use aws_sdk_bedrockagentruntime::types::{
-    Citation as AwsCitation, InvocationInputMember, OutputFile as AwsFile, ResponseStream,
-    Trace as AwsTrace,
+    Citation as AwsCitation, InvocationInputMember, OutputFile as AwsFile, Trace as AwsTrace,
 };
 use aws_smithy_types::event_stream::RawMessage;
 use bytes::Bytes;
@@ -43,27 +42,6 @@ pub(in crate::backend) enum AgentEvent {
     Files(Vec<AwsFile>),
     /// A newer service may send what this SDK does not know.
     Unknown,
-}
-
-impl From<ResponseStream> for AgentEvent {
-    fn from(event: ResponseStream) -> Self {
-        match event {
-            ResponseStream::Chunk(part) => Self::Chunk {
-                bytes: part.bytes,
-                citations: part.attribution.and_then(|cited| cited.citations).unwrap_or_default(),
-            },
-            ResponseStream::Trace(part) => Self::Trace {
-                trace: part.trace.map(Box::new),
-                collaborator: part.collaborator_name,
-            },
-            ResponseStream::ReturnControl(payload) => Self::ReturnControl {
-                invocation_id: payload.invocation_id,
-                inputs: payload.invocation_inputs.unwrap_or_default(),
-            },
-            ResponseStream::Files(part) => Self::Files(part.files.unwrap_or_default()),
-            _ => Self::Unknown,
-        }
-    }
 }
 
 /// How much of a call's stream the client is shown.
@@ -169,7 +147,7 @@ impl<'a> Answer<'a> {
     }
 
     /// Says that a call begins now.
-    pub(in crate::backend) fn called(&self) {
+    pub(super) fn called(&self) {
         self.outlet.called();
     }
 
@@ -294,7 +272,7 @@ impl<'a> Answer<'a> {
 ///
 /// # Errors
 /// When an exception frame comes, the stream breaks, or it hands over what cannot be answered.
-pub(in crate::backend) async fn read<T: Into<AgentEvent>, E>(
+pub(super) async fn read<T: Into<AgentEvent>, E>(
     mut events: EventReceiver<T, E>,
     raw: Option<RawTraces>,
     answer: &mut Answer<'_>,

@@ -95,24 +95,24 @@ fn listed(value: &str) -> Value {
 
 /// The text between commas that stand outside quotes.
 fn split(list: &str) -> Vec<&str> {
-    let mut items = Vec::new();
-    let mut start = 0;
     let mut quote = None;
-    for (at, character) in list.char_indices() {
-        let is_first = list[start..at].trim().is_empty();
+    // Whether nothing but space stands before it.
+    let mut is_first = true;
+    let ends_item = |character: char| {
         match (quote, character) {
             (Some(open), _) if open == character => quote = None,
             // A quote within a word is an apostrophe.
             (None, '"' | '\'') if is_first => quote = Some(character),
             (None, ',') => {
-                items.push(&list[start..at]);
-                start = at + 1;
+                is_first = true;
+                return true;
             }
             _ => {}
         }
-    }
-    items.push(&list[start..]);
-    items
+        is_first &= character.is_whitespace();
+        false
+    };
+    list.split(ends_item).collect()
 }
 
 fn item(text: &str) -> Value {

@@ -58,14 +58,13 @@ pub(super) fn names(callees: &[Callee], is_declared: impl Fn(&str) -> bool) -> V
         let goes_by_full = is_ambiguous || (is_declared(&full) && !is_declared(&own));
         if goes_by_full { full } else { own }
     };
-    let mut names: Vec<_> = callees.iter().map(name).collect();
-    for place in 1..names.len() {
-        let is_taken =
-            |earlier: usize| names[earlier] == names[place] && callees[earlier] != callees[place];
+    let mut names: Vec<String> = Vec::with_capacity(callees.len());
+    for callee in callees {
+        let name = name(callee);
+        let mut named = names.iter().zip(callees);
         // Different names can become one when cleaned.
-        if (0..place).any(is_taken) {
-            names[place] = numbered(&names[place], &callees[place].full);
-        }
+        let is_taken = named.any(|(taken, earlier)| *taken == name && earlier != callee);
+        names.push(if is_taken { numbered(&name, &callee.full) } else { name });
     }
     names
 }

@@ -19,7 +19,7 @@
 
 use std::sync::Arc;
 
-use aws_sdk_bedrockagentruntime::types::InputFile;
+use aws_sdk_bedrockagentruntime::types::{InputFile, InvocationResultMember};
 
 use crate::backend::aws::{AgentAccess, Place};
 use crate::backend::{Ask, Deps, retry};
@@ -91,6 +91,15 @@ pub(in crate::backend) struct Step {
     pub(in crate::backend) is_first: bool,
     /// Whether the session may end with it.
     pub(in crate::backend) is_last: bool,
+}
+
+impl Step {
+    /// The results and the id of the hand-over that they answer, as members of a session's state.
+    pub(in crate::backend) fn results(
+        &self,
+    ) -> (Option<String>, Option<Vec<InvocationResultMember>>) {
+        self.results.clone().map(Results::into_parts).unzip()
+    }
 }
 
 /// The calls that a turn takes, before any was made.

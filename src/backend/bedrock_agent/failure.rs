@@ -58,7 +58,7 @@ enum Exception {
 }
 
 /// A failure of the call itself.
-pub(in crate::backend) fn of_call<E>(error: &SdkError<E, HttpResponse>) -> Refused
+pub(super) fn of_call<E>(error: &SdkError<E, HttpResponse>) -> Refused
 where
     E: Error + ProvideErrorMetadata + 'static,
 {
@@ -103,7 +103,7 @@ fn of_dispatch(detail: &str, was_timeout: bool) -> Refused {
 }
 
 /// A failure within the stream; `is_first` where nothing came before it.
-pub(in crate::backend) fn of_stream<E>(error: &SdkError<E, RawMessage>, is_first: bool) -> Refused
+pub(super) fn of_stream<E>(error: &SdkError<E, RawMessage>, is_first: bool) -> Refused
 where
     E: Error + ProvideErrorMetadata + 'static,
 {

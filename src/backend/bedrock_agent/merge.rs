@@ -15,11 +15,11 @@ use serde_json::{Map, Value};
 
 /// Puts a member into the body of one call.
 #[derive(Debug)]
-pub(in crate::backend) struct Merge {
+pub(super) struct Merge {
     /// The members that lead to it, the outermost first; those that are missing are made.
-    pub(in crate::backend) path: &'static [&'static str],
+    pub(super) path: &'static [&'static str],
     /// Its value.
-    pub(in crate::backend) value: Value,
+    pub(super) value: Value,
 }
 
 #[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]

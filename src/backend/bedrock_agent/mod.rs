@@ -13,9 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_bedrockagentruntime::types::{BedrockModelConfigurations, SessionState};
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use serde_json::Value;
+use futures_util::{FutureExt as _, TryFutureExt as _};
 
 use crate::config::Model;
 use crate::turn::{Failure, FinishReason, HandedBack, Message, Pending};
@@ -23,7 +22,7 @@ use crate::turn::{Failure, FinishReason, HandedBack, Message, Pending};
 use self::answer::Answer;
 use self::dialogue::{Operation, Plan, Step, Upstream};
 use self::failure::Refused;
-use self::merge::Merge;
+use self::invocation::{Invocation, session_state, with_members};
 use self::wishes::Wishes;
 use super::discovery::IdleTime;
 use super::{Ask, Backend, Deps, Farewell, Kind, Mistake, Outlet};
@@ -37,13 +36,14 @@ pub(super) mod dialogue;
 pub(super) mod failure;
 pub(super) mod fields;
 mod files;
-pub(super) mod merge;
+pub(super) mod invocation;
+mod merge;
 pub(super) mod prose;
 pub(super) mod results;
 pub(super) mod return_control;
 mod spelled_result;
 mod tally;
-pub(super) mod tap;
+mod tap;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -185,7 +185,8 @@ impl Agent {
         let knowledge_bases = wishes::knowledge_bases(&self.upstream.model, &ask.request)?;
         let plan = Plan::of(ask, &wishes)?;
         let answer = Answer::new(outlet, &ask.request.tools, wishes.reasoning);
-        let invoke = InvokeAgent { agent: self, ask, wishes, knowledge_bases };
+        let invocation = Invocation { ask, wishes, knowledge_bases: &knowledge_bases };
+        let invoke = InvokeAgent { agent: self, invocation };
         dialogue::hold(&self.upstream, &invoke, plan, answer).await
     }
 
@@ -197,69 +198,33 @@ impl Agent {
             .session_id(farewell.upstream.as_str())
             .set_memory_id(farewell.memory_id)
             .end_session(true);
-        let mut answered = call.send().await.map_err(|error| failure::of_call(&error).failure)?;
-        // The session ends when its stream does; what it still says is for nobody.
-        while let Ok(Some(_)) = answered.completion.recv().await {}
-        Ok(())
+        invocation::leave(call.send().map_ok(|answered| answered.completion)).await
     }
 }
 
 /// `InvokeAgent`, for one turn.
 struct InvokeAgent<'a> {
     agent: &'a Agent,
-    ask: &'a Ask,
-    wishes: Wishes,
-    knowledge_bases: Vec<Value>,
+    invocation: Invocation<'a>,
 }
 
 impl Operation for InvokeAgent<'_> {
     async fn call(&self, step: &Step, answer: &mut Answer<'_>) -> Result<(), Refused> {
-        let Self { agent, ask, wishes, .. } = self;
+        let Self { agent, invocation } = self;
+        let Invocation { ask, wishes, .. } = invocation;
         let performance = wishes.performance.clone().map(|performance| {
             BedrockModelConfigurations::builder().performance_config(performance).build()
         });
         let call = agent.upstream.access.client.invoke_agent();
-        let call = call
+        let call = with_members!(call, invocation, step)
             .agent_id(&agent.id)
             .agent_alias_id(&agent.alias)
             .session_id(ask.upstream.as_str())
-            .set_input_text(step.text.clone())
-            .end_session(step.is_last && ask.request.end_session)
-            .enable_trace(wishes.traces)
             .set_memory_id(wishes.memory_id.clone())
-            .streaming_configurations(wishes.streaming.clone())
             .set_bedrock_model_configurations(performance)
-            .set_prompt_creation_configurations(wishes.prompt_creation.clone())
-            .session_state(self.session_state(step));
-        let mut call = call.customize();
-        if !self.knowledge_bases.is_empty() {
-            let value = Value::from(self.knowledge_bases.as_slice());
-            call = call.interceptor(Merge { path: KNOWLEDGE_BASES, value });
-        }
-        let mut raw = None;
-        if wishes.raw_traces {
-            let (tap, traces) = tap::tap();
-            call = call.interceptor(tap);
-            raw = Some(traces);
-        }
-        answer.called();
-        let answered = call.send().await.map_err(|error| failure::of_call(&error))?;
-        // Not yet a sign of life: the service sends its head before it thinks.
-        answer::read(answered.completion, raw, answer, failure::of_stream).await
-    }
-}
-
-impl InvokeAgent<'_> {
-    fn session_state(&self, step: &Step) -> SessionState {
-        let history = if step.is_first { prose::history(&self.ask.history) } else { None };
-        let (invocation, results) = step.results.clone().map(results::Results::into_parts).unzip();
-        SessionState::builder()
-            .set_session_attributes(self.wishes.session_attributes.clone())
-            .set_prompt_session_attributes(self.wishes.prompt_attributes.clone())
-            .set_invocation_id(invocation)
-            .set_return_control_invocation_results(results)
-            .set_files((!step.files.is_empty()).then(|| step.files.clone()))
-            .set_conversation_history(history)
-            .build()
+            .session_state(session_state!(SessionState, invocation, step));
+        let (call, raw) = invocation.past_types(call.customize(), KNOWLEDGE_BASES);
+        let sent = call.send().map_ok(|answered| answered.completion);
+        invocation::hear(sent, raw, answer).await
     }
 }

@@ -81,9 +81,13 @@ pub(in crate::backend) fn history(messages: &[Arc<Message>]) -> Option<Conversat
         room = room.saturating_sub(text.len());
         room > 0
     });
-    let kept = turns.len() - fits.count();
-    let from_user = turns[kept..].iter().position(|(role, _)| *role == ConversationRole::User)?;
-    let messages: Vec<_> = turns.drain(kept + from_user..).filter_map(aws_message).collect();
+    let left_out = turns.len().saturating_sub(fits.count());
+    let is_answer = |(role, _): &(ConversationRole, String)| *role != ConversationRole::User;
+    let kept = turns.into_iter().skip(left_out).skip_while(is_answer);
+    let messages: Vec<_> = kept.filter_map(aws_message).collect();
+    if messages.is_empty() {
+        return None;
+    }
     Some(ConversationHistory::builder().set_messages(Some(messages)).build())
 }
 
@@ -119,8 +123,10 @@ fn told_result(message: &Message, calls: &[&ToolCall]) -> String {
 
 fn told_call(call: &ToolCall) -> String {
     let arguments = &call.arguments;
-    match arguments.char_indices().map(|(at, _)| at).find(|at| *at >= ARGUMENTS_LIMIT) {
-        Some(end) => format!("{} ({}…)", call.name, &arguments[..end]),
+    let mut ends = arguments.char_indices().map(|(at, _)| at);
+    let end = ends.find(|at| *at >= ARGUMENTS_LIMIT);
+    match end.and_then(|end| arguments.get(..end)) {
+        Some(told) => format!("{} ({told}…)", call.name),
         None => format!("{} ({arguments})", call.name),
     }
 }

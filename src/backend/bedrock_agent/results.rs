@@ -37,7 +37,7 @@ pub(in crate::backend) struct Results {
 
 impl Results {
     /// The hand-over's id and the results, for the two members that they go into.
-    pub(in crate::backend) fn into_parts(self) -> (String, Vec<InvocationResultMember>) {
+    pub(super) fn into_parts(self) -> (String, Vec<InvocationResultMember>) {
         (self.invocation_id, self.members)
     }
 }

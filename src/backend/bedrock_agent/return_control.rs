@@ -64,7 +64,7 @@ impl HandOver {
     pub(super) fn events(self, first: u32) -> Vec<TurnEvent> {
         let mut events = Vec::with_capacity(self.calls.len() * 2 + 1);
         for (index, call) in (first..).zip(self.calls) {
-            let id = format!("call_{}", &Uuid::new_v4().simple().to_string()[..24]);
+            let id = format!("call_{:.24}", Uuid::new_v4().simple().to_string());
             events.push(TurnEvent::ToolCallStarted {
                 index,
                 id: id.into(),

@@ -32,7 +32,7 @@ pub(in crate::backend) struct RawTraces(Arc<Mutex<VecDeque<Bytes>>>);
 
 impl RawTraces {
     /// The record of the next trace event, and its weight in bytes.
-    pub(in crate::backend) fn next(&self) -> Option<(Value, usize)> {
+    pub(super) fn next(&self) -> Option<(Value, usize)> {
         let payload = lock(&self.0).pop_front()?;
         let value = serde_json::from_slice(&payload).ok()?;
         Some((value, payload.len()))
@@ -51,14 +51,14 @@ impl RawTraces {
 }
 
 /// A tap for one call, and what it collects.
-pub(in crate::backend) fn tap() -> (Tap, RawTraces) {
+pub(super) fn tap() -> (Tap, RawTraces) {
     let traces = RawTraces::default();
     (Tap(traces.clone()), traces)
 }
 
 /// Puts the tap into the response body.
 #[derive(Debug)]
-pub(in crate::backend) struct Tap(RawTraces);
+pub(super) struct Tap(RawTraces);
 
 #[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
 impl Intercept for Tap {

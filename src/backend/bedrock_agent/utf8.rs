@@ -20,9 +20,9 @@ impl Joiner {
             return (!text.is_empty()).then(|| Arc::from(text));
         }
         self.pending.extend_from_slice(bytes);
-        let whole = whole_characters(&self.pending);
-        let text = String::from_utf8_lossy(&self.pending[..whole]).into_owned();
-        self.pending.drain(..whole);
+        let rest = self.pending.split_off(whole_characters(&self.pending));
+        let whole = std::mem::replace(&mut self.pending, rest);
+        let text = String::from_utf8_lossy(&whole);
         (!text.is_empty()).then(|| Arc::from(text))
     }
 
@@ -35,10 +35,7 @@ impl Joiner {
 
 /// How many bytes from the start are not the beginning of a character that may still end.
 fn whole_characters(bytes: &[u8]) -> usize {
-    let longest_start = bytes.len().min(3);
-    for back in 1..=longest_start {
-        let at = bytes.len() - back;
-        let byte = bytes[at];
+    for (back, byte) in (1..=3).zip(bytes.iter().rev()) {
         let width = match byte {
             0xF0..=0xF4 => 4,
             0xE0..=0xEF => 3,
@@ -46,7 +43,7 @@ fn whole_characters(bytes: &[u8]) -> usize {
             0x80..=0xBF => continue,
             _ => 1,
         };
-        return if width > back { at } else { bytes.len() };
+        return bytes.len() - if width > back { back } else { 0 };
     }
     bytes.len()
 }

@@ -11,12 +11,11 @@ use std::time::Duration;
 
 use aws_sdk_bedrockagentruntime::operation::invoke_inline_agent::builders::InvokeInlineAgentFluentBuilder;
 use aws_sdk_bedrockagentruntime::types::{
-    AgentActionGroup, GuardrailConfigurationWithArn, InlineAgentResponseStream,
-    InlineBedrockModelConfigurations, InlineSessionState,
+    AgentActionGroup, GuardrailConfigurationWithArn, InlineBedrockModelConfigurations,
+    InlineSessionState,
 };
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use serde_json::Value;
+use futures_util::{FutureExt as _, TryFutureExt as _};
 
 use crate::config::Model;
 use crate::turn::{
@@ -24,13 +23,13 @@ use crate::turn::{
 };
 
 use self::client_tools::ClientTools;
-use super::bedrock_agent::answer::{self, AgentEvent, Answer};
+use super::bedrock_agent::answer::Answer;
 use super::bedrock_agent::dialogue::{self, Operation, Plan, Step, Upstream};
-use super::bedrock_agent::failure::{self, Refused};
-use super::bedrock_agent::merge::Merge;
-use super::bedrock_agent::results::{self, Results};
+use super::bedrock_agent::failure::Refused;
+use super::bedrock_agent::invocation::{self, Invocation, session_state, with_members};
+use super::bedrock_agent::results;
 use super::bedrock_agent::wishes::{Wishes, check_knowledge_bases};
-use super::bedrock_agent::{MARGIN, prose, tap};
+use super::bedrock_agent::{MARGIN, prose};
 use super::{Ask, Backend, Deps, Farewell, Kind, Mistake, Outlet};
 
 mod action_groups;
@@ -187,8 +186,10 @@ impl Agent {
         let mut groups = self.groups.clone();
         groups.extend(tools.group());
         let instruction = self.instruction(ask)?;
-        let invoke = InvokeInlineAgent { agent: self, ask, wishes, instruction, groups };
-        let answer = Answer::new(outlet, &tools, invoke.wishes.reasoning);
+        let answer = Answer::new(outlet, &tools, wishes.reasoning);
+        let knowledge_bases = &self.upstream.model.agents.knowledge_bases;
+        let invocation = Invocation { ask, wishes, knowledge_bases };
+        let invoke = InvokeInlineAgent { agent: self, invocation, instruction, groups };
         dialogue::hold(&self.upstream, &invoke, plan, answer).await
     }
 
@@ -228,10 +229,7 @@ impl Agent {
 
     async fn end(&self, session: &UpstreamSessionId) -> Result<(), Failure> {
         let call = self.call(session).instruction(&self.instruction).end_session(true);
-        let mut answered = call.send().await.map_err(|error| failure::of_call(&error).failure)?;
-        // The session ends when its stream does; what it still says is for nobody.
-        while let Ok(Some(_)) = answered.completion.recv().await {}
-        Ok(())
+        invocation::leave(call.send().map_ok(|answered| answered.completion)).await
     }
 }
 
@@ -252,81 +250,26 @@ fn refuse_what_only_agents_have(ask: &Ask) -> Result<(), Failure> {
 /// `InvokeInlineAgent`, for one turn.
 struct InvokeInlineAgent<'a> {
     agent: &'a Agent,
-    ask: &'a Ask,
-    wishes: Wishes,
+    invocation: Invocation<'a>,
     instruction: String,
     groups: Vec<AgentActionGroup>,
 }
 
 impl Operation for InvokeInlineAgent<'_> {
     async fn call(&self, step: &Step, answer: &mut Answer<'_>) -> Result<(), Refused> {
-        let Self { agent, ask, wishes, .. } = self;
-        let performance = wishes.performance.clone().map(|performance| {
+        let Self { agent, invocation, .. } = self;
+        let performance = invocation.wishes.performance.clone().map(|performance| {
             InlineBedrockModelConfigurations::builder().performance_config(performance).build()
         });
         let groups = (!self.groups.is_empty()).then(|| self.groups.clone());
-        let call = agent
-            .call(&ask.upstream)
+        let call = agent.call(&invocation.ask.upstream);
+        let call = with_members!(call, invocation, step)
             .instruction(&self.instruction)
             .set_action_groups(groups)
-            .set_input_text(step.text.clone())
-            .end_session(step.is_last && ask.request.end_session)
-            .enable_trace(wishes.traces)
-            .streaming_configurations(wishes.streaming.clone())
             .set_bedrock_model_configurations(performance)
-            .set_prompt_creation_configurations(wishes.prompt_creation.clone())
-            .inline_session_state(self.session_state(step));
-        let mut call = call.customize();
-        let knowledge_bases = &agent.upstream.model.agents.knowledge_bases;
-        if !knowledge_bases.is_empty() {
-            let value = Value::from(knowledge_bases.as_slice());
-            call = call.interceptor(Merge { path: KNOWLEDGE_BASES, value });
-        }
-        let mut raw = None;
-        if wishes.raw_traces {
-            let (tap, traces) = tap::tap();
-            call = call.interceptor(tap);
-            raw = Some(traces);
-        }
-        answer.called();
-        let answered = call.send().await.map_err(|error| failure::of_call(&error))?;
-        // Not yet a sign of life: the service sends its head before it thinks.
-        answer::read(answered.completion, raw, answer, failure::of_stream).await
-    }
-}
-
-impl InvokeInlineAgent<'_> {
-    fn session_state(&self, step: &Step) -> InlineSessionState {
-        let history = if step.is_first { prose::history(&self.ask.history) } else { None };
-        let (invocation, results) = step.results.clone().map(Results::into_parts).unzip();
-        InlineSessionState::builder()
-            .set_session_attributes(self.wishes.session_attributes.clone())
-            .set_prompt_session_attributes(self.wishes.prompt_attributes.clone())
-            .set_invocation_id(invocation)
-            .set_return_control_invocation_results(results)
-            .set_files((!step.files.is_empty()).then(|| step.files.clone()))
-            .set_conversation_history(history)
-            .build()
-    }
-}
-
-impl From<InlineAgentResponseStream> for AgentEvent {
-    fn from(event: InlineAgentResponseStream) -> Self {
-        match event {
-            InlineAgentResponseStream::Chunk(part) => Self::Chunk {
-                bytes: part.bytes,
-                citations: part.attribution.and_then(|cited| cited.citations).unwrap_or_default(),
-            },
-            InlineAgentResponseStream::Trace(part) => Self::Trace {
-                trace: part.trace.map(Box::new),
-                collaborator: part.collaborator_name,
-            },
-            InlineAgentResponseStream::ReturnControl(payload) => Self::ReturnControl {
-                invocation_id: payload.invocation_id,
-                inputs: payload.invocation_inputs.unwrap_or_default(),
-            },
-            InlineAgentResponseStream::Files(part) => Self::Files(part.files.unwrap_or_default()),
-            _ => Self::Unknown,
-        }
+            .inline_session_state(session_state!(InlineSessionState, invocation, step));
+        let (call, raw) = invocation.past_types(call.customize(), KNOWLEDGE_BASES);
+        let sent = call.send().map_ok(|answered| answered.completion);
+        invocation::hear(sent, raw, answer).await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::backend::canned::{Canned, Reply, chunk};
 use crate::turn::{

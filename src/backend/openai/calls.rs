@@ -86,14 +86,9 @@ impl Calls {
             .is_some_and(|function| function.name.as_ref().is_some_and(|name| !name.is_empty()));
         let at = match self.find(fragment.index, id.as_deref(), has_name) {
             Some(at) => at,
-            None if self.calls.len() == MOST => return Err(BadCalls::TooMany),
-            None => {
-                let (index, name, arguments) = (fragment.index, String::new(), String::new());
-                self.calls.push(Call { index, told_id: None, name, arguments, sent: 0 });
-                self.calls.len() - 1
-            }
+            None => self.open(fragment.index)?,
         };
-        let call = &mut self.calls[at];
+        let Some(call) = self.calls.get_mut(at) else { return Ok(()) };
         if call.told_id.is_none() {
             call.told_id = id;
         }
@@ -110,13 +105,24 @@ impl Calls {
         Ok(())
     }
 
+    /// A further call, of which nothing came yet, and its place.
+    fn open(&mut self, index: Option<u64>) -> Result<usize, BadCalls> {
+        let at = self.calls.len();
+        if at == MOST {
+            return Err(BadCalls::TooMany);
+        }
+        let (name, arguments) = (String::new(), String::new());
+        self.calls.push(Call { index, told_id: None, name, arguments, sent: 0 });
+        Ok(at)
+    }
+
     /// Appends what is left when the answer is over.
     ///
     /// # Errors
     /// When a call has no name.
     pub(super) fn finish(&mut self, events: &mut Vec<TurnEvent>) -> Result<(), BadCalls> {
-        while self.out < self.calls.len() {
-            if self.calls[self.out].name.is_empty() {
+        while let Some(next) = self.calls.get(self.out) {
+            if next.name.is_empty() {
                 return Err(BadCalls::Nameless);
             }
             self.start_next(events);
@@ -144,10 +150,9 @@ impl Calls {
         if let Some(last) = self.out.checked_sub(1) {
             self.send_arguments(last, events);
         }
-        while self.out < self.calls.len() && !self.calls[self.out].name.is_empty() {
-            let is_before_done =
-                self.out.checked_sub(1).is_none_or(|last| self.calls[last].is_complete());
-            if !is_before_done {
+        while self.calls.get(self.out).is_some_and(|next| !next.name.is_empty()) {
+            let before = self.out.checked_sub(1).and_then(|last| self.calls.get(last));
+            if !before.is_none_or(Call::is_complete) {
                 return;
             }
             self.start_next(events);
@@ -156,13 +161,14 @@ impl Calls {
 
     fn start_next(&mut self, events: &mut Vec<TurnEvent>) {
         let at = self.out;
-        let told = self.calls[at].told_id.clone().filter(|id| !self.taken.contains(id));
+        let Some(call) = self.calls.get(at) else { return };
+        let told = call.told_id.clone().filter(|id| !self.taken.contains(id));
         let id = told.unwrap_or_else(|| format!("call_{}", Uuid::new_v4().simple()));
         self.taken.insert(id.clone());
         events.push(TurnEvent::ToolCallStarted {
             index: place(at),
             id: Arc::from(id.as_str()),
-            name: Arc::from(self.calls[at].name.as_str()),
+            name: Arc::from(call.name.as_str()),
             confirmation: Confirmation::None,
         });
         self.out += 1;
@@ -170,8 +176,8 @@ impl Calls {
     }
 
     fn send_arguments(&mut self, at: usize, events: &mut Vec<TurnEvent>) {
-        let call = &mut self.calls[at];
-        let fresh = &call.arguments[call.sent..];
+        let Some(call) = self.calls.get_mut(at) else { return };
+        let fresh = call.arguments.get(call.sent..).unwrap_or_default();
         if !fresh.is_empty() {
             events.push(TurnEvent::ToolCallArguments { index: place(at), delta: fresh.into() });
             call.sent = call.arguments.len();
@@ -179,8 +185,9 @@ impl Calls {
     }
 }
 
+/// There are never more than [`MOST`].
 fn place(at: usize) -> u32 {
-    u32::try_from(at).expect("there are at most 128 calls")
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

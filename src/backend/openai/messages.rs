@@ -98,9 +98,9 @@ pub(super) fn of(ask: &Ask, with_thoughts: bool) -> Vec<Sent<'_>> {
                 }
                 let is_of_turn = with_thoughts && at > last_user;
                 sent.push(answer(message, is_of_turn));
-                sent.extend(results(message, &said[at + 1..]));
+                sent.extend(results(message, said.get(at + 1..).unwrap_or_default()));
             }
-            Role::Tool if has_call(message, &said[..at]) => {}
+            Role::Tool if has_call(message, said.get(..at).unwrap_or_default()) => {}
             Role::Tool => sent.push(orphan(message)),
             Role::User | Role::System => sent.push(plain(message)),
         }

@@ -42,22 +42,26 @@ impl Events {
         whole: &mut Vec<Vec<u8>>,
     ) -> Result<(), TooLong> {
         while !piece.is_empty() {
-            if std::mem::take(&mut self.after_cr) && piece[0] == b'\n' {
-                piece = &piece[1..];
+            if std::mem::take(&mut self.after_cr)
+                && let Some(after) = piece.strip_prefix(b"\n")
+            {
+                piece = after;
                 continue;
             }
-            let Some(end) = memchr2(b'\n', b'\r', piece) else {
+            let at = memchr2(b'\n', b'\r', piece);
+            let Some((line, [end, after @ ..])) = at.and_then(|at| piece.split_at_checked(at))
+            else {
                 return self.lengthen(piece);
             };
-            self.after_cr = piece[end] == b'\r';
+            self.after_cr = *end == b'\r';
             if self.line.is_empty() {
-                self.end_line(&piece[..end], whole)?;
+                self.end_line(line, whole)?;
             } else {
-                self.lengthen(&piece[..end])?;
+                self.lengthen(line)?;
                 let line = std::mem::take(&mut self.line);
                 self.end_line(&line, whole)?;
             }
-            piece = &piece[end + 1..];
+            piece = after;
         }
         Ok(())
     }

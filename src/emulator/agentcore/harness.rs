@@ -13,14 +13,14 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::emulator::course::{Dialect as _, EventStream};
 use crate::emulator::demo_agent;
-use crate::emulator::faults::Fault;
 use crate::emulator::frames;
 use crate::emulator::refusal::Refusal;
-use crate::emulator::script;
 use crate::emulator::sessions::Session;
 
 use super::runtime::tokens;
+use super::script::script;
 use super::wish::{Wanted, Wish, wanted};
 use super::{Begun, Call, Emulated, check_session, refused};
 
@@ -122,11 +122,8 @@ pub(super) fn begin(
     session.turns = session.turns.saturating_add(1);
     let input_tokens = 20 * turns + tokens(&text);
     let events = events(&plan, &wish, session.calls, input_tokens);
-    let fault = wish.behaviour.fault.as_ref();
-    let script = script::frames(events, wish.behaviour.pace, fault, |name| {
-        frames::exception(name, "emulated exception")
-    });
-    Ok(Begun { content_type: CONTENT_TYPE, script, is_silent: fault == Some(&Fault::SilentHead) })
+    let script = script(events, &wish.behaviour, |name| EventStream.exception(name));
+    Ok(Begun { content_type: CONTENT_TYPE, script, fault: wish.behaviour.fault })
 }
 
 /// Holds the messages to what the service wants of them; gives the last apart.

@@ -27,22 +27,24 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::calls::{Asked, Ending, OpenCall};
+use super::calls::{Asked, OpenCall};
 use super::faults::Fault;
 use super::invoke_agent::{authorise, read};
+use super::ledger::Ending;
+use super::playback::{Audience as _, Playback, Script};
 use super::refusal::Refusal;
 use super::routes::{Reply, percent_decoded, request_id};
-use super::script::{AnswerBody, Script};
 use super::sessions::{Session, SessionKey};
 use super::{Emulated, REQUEST_ID};
 
 mod harness;
 mod runtime;
+mod script;
 mod shapes;
 mod wish;
 
@@ -191,7 +193,7 @@ fn check_session(key: &SessionKey, longest: usize) -> Result<(), Refusal> {
 struct Begun {
     content_type: &'static str,
     script: Script,
-    is_silent: bool,
+    fault: Option<Fault>,
 }
 
 /// Answers one call.
@@ -222,22 +224,19 @@ async fn invoke(emulated: &Emulated, mut call: Call, begin: Begin) -> Response<R
         call.key.session = uuid::Uuid::new_v4().hyphenated().to_string();
     }
     let mut open = emulated.calls.open(&call.key);
-    let begun = match accept(emulated, &call, begin, &mut open).await {
-        Ok(begun) => begun,
-        Err(refusal) => {
-            open.answered(refusal.status);
-            open.end(Ending::Fault);
-            return refusal.response(request_id()).map(Reply::Left);
-        }
-    };
-    if begun.is_silent {
-        // The connection drops this future, and the call with it, when the client hangs up.
-        std::future::pending::<()>().await;
-    }
-    open.answered(StatusCode::OK);
-    let mut response = Response::new(Reply::Right(AnswerBody::new(open, begun.script)));
+    let Begun { content_type, script, fault } =
+        match accept(emulated, &call, begin, &mut open).await {
+            Ok(begun) => begun,
+            Err(refusal) => {
+                open.answered(refusal.status);
+                open.end(Ending::Fault);
+                return refusal.response(request_id()).map(Reply::Left);
+            }
+        };
+    let playback = Playback::begin(open, fault.as_ref(), script).await;
+    let mut response = Response::new(Reply::Right(playback));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(begun.content_type));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(REQUEST_ID, request_id());
     if let Ok(session) = HeaderValue::try_from(call.key.session) {
         headers.insert(SESSION, session);

@@ -8,11 +8,10 @@ use serde_json::Value;
 
 use crate::emulator::demo_agent;
 use crate::emulator::demo_agent::Memory;
-use crate::emulator::faults::Fault;
 use crate::emulator::refusal::Refusal;
-use crate::emulator::script;
 use crate::emulator::sessions::Session;
 
+use super::script::script;
 use super::shapes::{self, Answer, Shape};
 use super::wish::{Wish, wanted};
 use super::{Begun, Call, Emulated, check_session, refused};
@@ -54,12 +53,11 @@ pub(super) fn begin(
         output_tokens: tokens(&said),
     };
     let (content_type, frames) = shapes::frames(wish.shape, &answer);
-    let fault = wish.behaviour.fault.as_ref();
     let is_event_stream = wish.shape != Shape::Plain;
-    let script = script::frames(frames, wish.behaviour.pace, fault, |name| {
+    let script = script(frames, &wish.behaviour, move |name| {
         if is_event_stream { shapes::error(name) } else { bytes::Bytes::new() }
     });
-    Ok(Begun { content_type, script, is_silent: fault == Some(&Fault::SilentHead) })
+    Ok(Begun { content_type, script, fault: wish.behaviour.fault })
 }
 
 fn message(payload: &Value) -> Option<&str> {

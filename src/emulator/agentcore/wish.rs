@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::emulator::behaviour::Behaviour;
+use crate::emulator::playback::Pace;
 use crate::emulator::refusal::Refusal;
-use crate::emulator::script::Pace;
 
 use super::shapes::Shape;
 

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use crate::emulator::frames;
 
 use super::answer::{Answer, Said, Usage};
-use super::playback::{Piece, Pieces};
 use super::prompt::Prompt;
+use super::script::{Piece, Pieces};
 use super::tokens;
 
 /// What the service says that an answer took.

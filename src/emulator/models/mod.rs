@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use super::behaviour::Behaviour;
 use super::faults::{Break, Fault};
+use super::playback::Playback;
 use super::refusal::Refusal;
 use super::routes::{percent_decoded, request_id};
 use super::{Emulated, REQUEST_ID};
@@ -34,9 +35,9 @@ pub(super) mod converse;
 pub(super) mod demo_model;
 pub(super) mod media;
 pub(super) mod phrases;
-pub(super) mod playback;
 pub(super) mod prompt;
 pub(super) mod schema;
+pub(super) mod script;
 pub(super) mod seen;
 pub(super) mod terms;
 pub(super) mod thinking;
@@ -56,8 +57,8 @@ mod senses;
 mod titan;
 mod tool_rules;
 
-use playback::{Piece, Playback};
 use prompt::Prompt;
+use script::{Piece, Pieces};
 use seen::OpenCall;
 
 /// What the names of headers with settings begin with.
@@ -66,7 +67,7 @@ const HEADERS: &str = "x-outcrop-emulator-";
 const DENIED: [&str; 2] = ["Credential=AKIADENIED/", "Bearer denied"];
 
 /// The body of a reply: whole, or an answer in the making.
-pub(super) type Reply = Either<Full<Bytes>, Playback>;
+pub(super) type Reply = Either<Full<Bytes>, Playback<OpenCall>>;
 
 /// What outlives a call.
 #[derive(Debug, Default)]
@@ -176,7 +177,7 @@ fn header_settings(headers: &HeaderMap) -> BTreeMap<String, String> {
 }
 
 /// A body in one piece.
-pub(super) fn one(body: &Value) -> playback::Pieces {
+pub(super) fn one(body: &Value) -> Pieces {
     let bytes = Bytes::from(body.to_string());
     Box::new(std::iter::once(Piece { bytes, is_chunk: true }))
 }

@@ -10,8 +10,8 @@ use crate::emulator::refusal::Refusal;
 
 use super::answer::{Answer, Stop, Usage};
 use super::cards::Card;
-use super::playback::{Piece, Pieces};
 use super::prompt::Prompt;
+use super::script::{Piece, Pieces};
 use super::terms::{Guardrail, Performance, Tier};
 use super::{claude, claude_reply, titan};
 

@@ -4,16 +4,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::emulator::behaviour::Behaviour;
-use crate::emulator::calls::Ending;
-use crate::emulator::faults::Fault;
 use crate::emulator::invoke_agent::read;
+use crate::emulator::ledger::Ending;
+use crate::emulator::playback::{Audience as _, Playback};
 use crate::emulator::refusal::Refusal;
 use crate::emulator::routes::{percent_decoded, request_id};
 use crate::emulator::{Emulated, REQUEST_ID};
@@ -22,8 +22,8 @@ use super::answer::Answer;
 use super::cards::Card;
 use super::catalogue;
 use super::demo_model::{self, Ask};
-use super::playback::{Course, Framing, Pieces, Playback};
 use super::prompt::Prompt;
+use super::script::{Framing, Pieces, script};
 use super::seen::OpenCall;
 use super::{Reply, authorise, authorization, behave, converse, embeddings, exceptions, native};
 use super::{one, parsed, rules, tokens};
@@ -102,14 +102,10 @@ pub(super) async fn perform(
         }
     };
     let Planned { pieces, framing, behaviour, counts } = planned;
-    let Behaviour { pace, fault } = behaviour;
-    if fault == Some(Fault::SilentHead) {
-        // The connection drops this future, and the call with it, when the client hangs up.
-        std::future::pending::<()>().await;
-    }
-    call.answered(StatusCode::OK);
-    let course = Course { pieces, framing, pace, fault };
-    let mut response = Response::new(Either::Right(Playback::new(call, course)));
+    let fault = behaviour.fault.clone();
+    let script = script(pieces, framing, behaviour);
+    let playback = Playback::begin(call, fault.as_ref(), script).await;
+    let mut response = Response::new(Either::Right(playback));
     let headers = response.headers_mut();
     let content_type = match framing {
         Framing::Events => "application/vnd.amazon.eventstream",

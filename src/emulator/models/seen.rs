@@ -2,20 +2,15 @@
 //!
 //! Tests read it at `GET /_emulator/state`, in `models`.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
-use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::emulator::calls::Ending;
+use crate::emulator::ledger::{Entry, Fate, Ledger, Record};
 
 use super::answer::Answer;
 
-/// Calls kept with what they were sent.
-const KEPT_CALLS: usize = 200;
 /// The longest text in a kept request, in characters; of longer ones the beginning is kept.
 const KEPT_TEXT: usize = 2_000;
 /// What is kept of a text that is too long, in characters.
@@ -32,8 +27,9 @@ struct Tokens {
     cache_write: u64,
 }
 
+/// A call as it is shown.
 #[derive(Debug, Clone, Serialize)]
-struct Call {
+pub(in crate::emulator) struct Call {
     api: &'static str,
     model: String,
     /// `sigv4`, `bearer` or nothing.
@@ -44,10 +40,8 @@ struct Call {
     request: Value,
     tokens: Tokens,
     stop_reason: Option<&'static str>,
-    status: Option<u16>,
-    started_ms: u64,
-    ended_ms: Option<u64>,
-    ended: Option<Ending>,
+    #[serde(flatten)]
+    fate: Fate,
 }
 
 /// The totals and the latest calls, as they are shown.
@@ -61,22 +55,14 @@ pub(in crate::emulator) struct Shown {
     calls: Vec<Call>,
 }
 
-/// The log of calls.
-#[derive(Debug, Default)]
-pub(in crate::emulator) struct Calls {
-    log: Mutex<Log>,
+impl Record for Call {
+    fn fate(&mut self) -> &mut Fate {
+        &mut self.fate
+    }
 }
 
-#[derive(Debug, Default)]
-struct Log {
-    total: u64,
-    open: u64,
-    disconnected: u64,
-    recent: VecDeque<(u64, Call)>,
-    next_id: u64,
-    /// The first call since the last reset.
-    since: u64,
-}
+/// The log of calls.
+pub(in crate::emulator) type Calls = Ledger<Call>;
 
 impl Calls {
     /// Takes down that a call has come in.
@@ -86,7 +72,7 @@ impl Calls {
         model: &str,
         authorization: Option<&'static str>,
     ) -> OpenCall {
-        let call = Call {
+        self.enter(Call {
             api,
             model: model.chars().take(KEPT_TEXT).collect(),
             authorization,
@@ -94,70 +80,26 @@ impl Calls {
             request: Value::Null,
             tokens: Tokens::default(),
             stop_reason: None,
-            status: None,
-            started_ms: unix_ms(),
-            ended_ms: None,
-            ended: None,
-        };
-        let mut log = self.lock();
-        let id = log.next_id;
-        log.next_id += 1;
-        log.total += 1;
-        log.open += 1;
-        if log.recent.len() == KEPT_CALLS {
-            log.recent.pop_front();
-        }
-        log.recent.push_back((id, call));
-        OpenCall { calls: Arc::clone(self), id, is_over: false }
-    }
-
-    /// Forgets everything but how many calls are open.
-    pub(in crate::emulator) fn reset(&self) {
-        let mut log = self.lock();
-        let (open, next_id) = (log.open, log.next_id);
-        *log = Log { open, next_id, since: next_id, ..Log::default() };
+            fate: Fate::open(),
+        })
     }
 
     /// What is to be shown.
     pub(in crate::emulator) fn shown(&self) -> Shown {
-        let log = self.lock();
+        let (totals, calls) = self.read();
         Shown {
-            calls_total: log.total,
-            calls_open: log.open,
-            disconnected: log.disconnected,
-            calls: log.recent.iter().map(|(_, call)| call.clone()).collect(),
+            calls_total: totals.all,
+            calls_open: totals.open,
+            disconnected: totals.disconnected,
+            calls,
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Log {
-    /// The call with this id, unless it is too old or from before a reset.
-    fn call(&mut self, id: u64) -> Option<&mut Call> {
-        let first = self.recent.front()?.0;
-        let place = usize::try_from(id.checked_sub(first)?).ok()?;
-        self.recent.get_mut(place).map(|(_, call)| call)
-    }
-}
-
-/// A call that is being answered. Dropped before its end, it was left by its client.
-#[derive(Debug)]
-pub(in crate::emulator) struct OpenCall {
-    calls: Arc<Calls>,
-    id: u64,
-    is_over: bool,
-}
+/// A call that is being answered.
+pub(in crate::emulator) type OpenCall = Entry<Call>;
 
 impl OpenCall {
-    fn note(&self, note: impl FnOnce(&mut Call)) {
-        if let Some(call) = self.calls.lock().call(self.id) {
-            note(call);
-        }
-    }
-
     /// Takes down the body that was sent.
     pub(in crate::emulator) fn sent(&self, body: &[u8]) {
         let request = serde_json::from_slice(body).map_or(Value::Null, shortened);
@@ -193,33 +135,6 @@ impl OpenCall {
     pub(in crate::emulator) fn reads(&self, input: u64) {
         self.note(|call| call.tokens.input = input);
     }
-
-    /// Takes down the status of the answer.
-    pub(in crate::emulator) fn answered(&self, status: StatusCode) {
-        self.note(|call| call.status = Some(status.as_u16()));
-    }
-
-    /// The call is over, whether or not the client knows already.
-    pub(in crate::emulator) fn end(&mut self, ending: Ending) {
-        if std::mem::replace(&mut self.is_over, true) {
-            return;
-        }
-        let mut log = self.calls.lock();
-        log.open = log.open.saturating_sub(1);
-        if ending == Ending::Disconnected && self.id >= log.since {
-            log.disconnected += 1;
-        }
-        if let Some(call) = log.call(self.id) {
-            call.ended = Some(ending);
-            call.ended_ms = Some(unix_ms());
-        }
-    }
-}
-
-impl Drop for OpenCall {
-    fn drop(&mut self) {
-        self.end(Ending::Disconnected);
-    }
 }
 
 /// A body without its long texts.
@@ -237,12 +152,6 @@ fn shortened(body: Value) -> Value {
     }
 }
 
-/// Milliseconds since 1970.
-fn unix_ms() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,19 +165,5 @@ mod tests {
         let kept = calls.shown().calls[0].request["messages"][0].clone();
         assert_eq!(kept["text"], "hi");
         assert!(kept["bytes"].as_str().unwrap().ends_with("… (5000 bytes)"));
-    }
-
-    #[test]
-    fn only_the_latest_calls_are_kept_and_all_are_counted() {
-        let calls = Arc::new(Calls::default());
-        for _ in 0..=KEPT_CALLS {
-            calls.open("converse", "m", None).end(Ending::Ok);
-        }
-        drop(calls.open("converse", "m", None));
-        let shown = calls.shown();
-        assert_eq!((shown.calls.len(), shown.calls_total), (KEPT_CALLS, KEPT_CALLS as u64 + 2));
-        assert_eq!((shown.calls_open, shown.disconnected), (0, 1));
-        calls.reset();
-        assert_eq!(calls.shown().calls_total, 0);
     }
 }

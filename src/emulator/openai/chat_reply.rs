@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::emulator::models::answer::{Answer, Said};
 use crate::emulator::models::converse::{fragments, pieces};
-use crate::emulator::models::playback::{Piece, Pieces};
+use crate::emulator::models::script::{Piece, Pieces};
 
 use super::chat_request::Asked;
 

@@ -8,23 +8,23 @@
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::Emulated;
 use super::behaviour::Behaviour;
-use super::calls::Ending;
-use super::faults::Fault;
 use super::invoke_agent::read;
+use super::ledger::Ending;
 use super::models::cards::UPSTREAM;
 use super::models::demo_model::{self, Ask};
-use super::models::playback::{Course, Framing, Pieces, Playback};
 use super::models::prompt::Prompt;
+use super::models::script::{Framing, Pieces, script};
 use super::models::seen::OpenCall;
 use super::models::thinking::Thinking;
 use super::models::{self, Reply, tokens};
+use super::playback::{Audience as _, Playback};
 use super::refusal::Refusal;
 use super::routes::{percent_decoded, request_id};
 
@@ -154,14 +154,10 @@ async fn perform(
             return wrong.response().map(Either::Left);
         }
     };
-    let Behaviour { pace, fault } = behaviour;
-    if fault == Some(Fault::SilentHead) {
-        // The connection drops this future, and the call with it, when the client hangs up.
-        std::future::pending::<()>().await;
-    }
-    call.answered(StatusCode::OK);
-    let course = Course { pieces, framing, pace, fault };
-    let mut response = Response::new(Either::Right(Playback::new(call, course)));
+    let fault = behaviour.fault.clone();
+    let script = script(pieces, framing, behaviour);
+    let playback = Playback::begin(call, fault.as_ref(), script).await;
+    let mut response = Response::new(Either::Right(playback));
     let headers = response.headers_mut();
     let content_type = match framing {
         Framing::ServerSent => "text/event-stream; charset=utf-8",

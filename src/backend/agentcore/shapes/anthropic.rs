@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::backend::cache_counts::CacheCounts;
 use crate::turn::Usage;
 
 use super::{CallPart, Said, Stop, Tokens, count};
@@ -52,11 +53,11 @@ fn delta(delta: &Value, key: String) -> Option<Said> {
 
 /// What was read; what is written is told at the end. `input_tokens` leaves the cache out.
 fn asked(message: &Value) -> Tokens {
-    let cached = count(message, "/usage/cache_read_input_tokens");
-    let written = count(message, "/usage/cache_creation_input_tokens");
-    Tokens::More(Usage {
-        input_tokens: count(message, "/usage/input_tokens") + cached + written,
-        cached_input_tokens: cached,
-        ..Usage::default()
-    })
+    let counts = CacheCounts {
+        input: count(message, "/usage/input_tokens"),
+        cached: count(message, "/usage/cache_read_input_tokens"),
+        written: count(message, "/usage/cache_creation_input_tokens"),
+        output: 0,
+    };
+    Tokens::More(counts.usage())
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::turn::Usage;
+use crate::backend::cache_counts::CacheCounts;
 
 use super::{CallPart, Said, Stop, Tokens, count, text_of};
 
@@ -65,12 +65,11 @@ fn delta(event: &Value) -> Option<Said> {
 
 /// `inputTokens` leaves out what was read from the cache or written to it.
 fn used(event: &Value) -> Tokens {
-    let cached = count(event, "/usage/cacheReadInputTokens");
-    let written = count(event, "/usage/cacheWriteInputTokens");
-    Tokens::More(Usage {
-        input_tokens: count(event, "/usage/inputTokens") + cached + written,
-        output_tokens: count(event, "/usage/outputTokens"),
-        cached_input_tokens: cached,
-        ..Usage::default()
-    })
+    let counts = CacheCounts {
+        input: count(event, "/usage/inputTokens"),
+        cached: count(event, "/usage/cacheReadInputTokens"),
+        written: count(event, "/usage/cacheWriteInputTokens"),
+        output: count(event, "/usage/outputTokens"),
+    };
+    Tokens::More(counts.usage())
 }

@@ -100,7 +100,7 @@ async fn call(
     task: Arc<Task>,
     batch: Range<usize>,
 ) -> Result<Embeddings, Failure> {
-    let texts = &task.texts[batch.clone()];
+    let texts = task.texts.get(batch.clone()).unwrap_or_default();
     let wish = Wish { texts, length: task.length, purpose: task.purpose };
     let body = Blob::new((task.embedder.write)(&wish).to_string());
     let mut attempts = Attempts::new(&shared);

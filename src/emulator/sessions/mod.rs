@@ -8,13 +8,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use time::OffsetDateTime;
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::converse::Pending;
-use super::demo_agent::Memory;
+mod session;
+
+use session::State;
+
+pub(super) use session::{Session, SessionKey};
 
 /// Sessions remembered at once.
 const MAX_SESSIONS: usize = 200_000;
@@ -26,112 +28,6 @@ const MAX_SHOWN: usize = 1_000;
 /// connection that its client has closed is noticed a moment later, and a client that has hung
 /// up on one call may begin the next at once.
 const CONFLICT_GRACE: Duration = Duration::from_millis(10);
-
-/// What stands for the id of an agent that has none.
-const INLINE: &str = "inline";
-
-/// Which session: agent, alias and the caller's session id.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct SessionKey {
-    /// The agent.
-    pub(super) agent: String,
-    /// Its alias.
-    pub(super) alias: String,
-    /// The caller's id for it.
-    pub(super) session: String,
-}
-
-/// One conversation.
-#[derive(Debug)]
-pub(super) struct Session {
-    /// What the agent remembers.
-    pub(super) memory: Memory,
-    /// `sessionAttributes`, kept from call to call.
-    pub(super) attributes: BTreeMap<String, String>,
-    /// The long-term memory that it belongs to.
-    pub(super) memory_id: Option<String>,
-    /// When it began.
-    pub(super) began: OffsetDateTime,
-    /// The files that it was given, described; the latest of them.
-    pub(super) files: Vec<String>,
-    /// The actions whose results are waited for.
-    pub(super) pending: Option<Pending>,
-    /// Calls so far, refused ones counted.
-    pub(super) calls: u64,
-    /// Calls that were answered; history that was told does not count.
-    pub(super) turns: u32,
-    /// Set when the session is to be forgotten once its call ends.
-    pub(super) ending: bool,
-    last_used: Instant,
-    state: State,
-    /// Calls that wait for the one that holds the session.
-    rivals: u32,
-    /// Most calls at once since it was last free.
-    peak: u32,
-    /// What it was last counted with in [`Held::bytes`].
-    weight: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// At this place in [`Held::idle`].
-    Idle(u64),
-    /// Held by the seat with this ticket.
-    Busy(u64),
-}
-
-impl SessionKey {
-    /// The session of an agent that comes with each call and has no id.
-    pub(super) fn inline(session: String) -> Self {
-        Self { agent: INLINE.to_owned(), alias: String::new(), session }
-    }
-
-    /// Whether the agent comes with each call.
-    pub(super) fn is_inline(&self) -> bool {
-        self.alias.is_empty() && self.agent == INLINE
-    }
-}
-
-impl Session {
-    fn new(state: State, now: Instant) -> Self {
-        Self {
-            memory: Memory::default(),
-            attributes: BTreeMap::new(),
-            memory_id: None,
-            began: OffsetDateTime::now_utc(),
-            files: Vec::new(),
-            pending: None,
-            calls: 0,
-            turns: 0,
-            ending: false,
-            last_used: now,
-            state,
-            rivals: 0,
-            peak: 0,
-            weight: 0,
-        }
-    }
-
-    fn forget(&mut self) {
-        self.memory = Memory::default();
-        self.attributes.clear();
-        self.memory_id = None;
-        self.began = OffsetDateTime::now_utc();
-        self.files.clear();
-        self.pending = None;
-        self.calls = 0;
-        self.turns = 0;
-        self.ending = false;
-    }
-
-    fn weigh(&self) -> usize {
-        let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
-        let pending = self.pending.as_ref().map_or(0, Pending::weight);
-        let files = self.files.iter().map(String::len);
-        let held = attributes.sum::<usize>() + files.sum::<usize>() + pending;
-        size_of::<Self>() + self.memory.weight() + held
-    }
-}
 
 /// All sessions.
 #[derive(Debug)]
@@ -202,7 +98,7 @@ impl Sessions {
         let held = self.lock();
         let mut sessions: Vec<_> = held.by_key.iter().collect();
         sessions.sort_by_key(|(_, session)| std::cmp::Reverse(session.last_used));
-        let shown = sessions.iter().take(MAX_SHOWN).map(|(key, session)| show(key, session));
+        let shown = sessions.iter().take(MAX_SHOWN).map(|(key, session)| session.shown(key));
         (shown.collect(), held.by_key.len())
     }
 
@@ -218,27 +114,6 @@ impl Sessions {
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn show(key: &SessionKey, session: &Session) -> Value {
-    json!({
-        "id": key.session,
-        "agent": key.agent,
-        "alias": key.alias,
-        "turns": session.turns,
-        "busy": matches!(session.state, State::Busy(_)),
-        "facts": {
-            "name": session.memory.name,
-            "amount_cents": session.memory.amount_cents,
-            "messages": session.memory.turns,
-            "last_message": session.memory.last_message,
-            "topics": session.memory.topics,
-        },
-        "attributes": session.attributes,
-        "files": session.files,
-        "memory_id": session.memory_id,
-        "pending": session.pending.as_ref().map(Pending::names),
-    })
 }
 
 impl Held {
@@ -376,6 +251,7 @@ impl Drop for Rival<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::emulator::demo_agent::Memory;
 
     const TTL: Duration = Duration::from_secs(600);
 
