@@ -290,7 +290,10 @@ async fn accept(
         Some(Fault::SilentHead | Fault::SilentBody) => std::future::pending::<()>().await,
         Some(Fault::Thinking(length)) => tokio::time::sleep(length).await,
         // What breaks a stream of events does not break a document.
-        Some(Fault::Break { .. } | Fault::Slow | Fault::Empty | Fault::UnknownEvent) | None => {}
+        Some(
+            Fault::Break { .. } | Fault::Slow | Fault::Empty | Fault::UnknownEvent | Fault::Flaw(_),
+        )
+        | None => {}
     }
     emulated.fleet.answer(operation, &read(body).await?)
 }

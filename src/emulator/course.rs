@@ -88,9 +88,8 @@ impl Course {
                 Box::new(before.chain(with_unknown_events(answer, dialect)).chain(end))
             }
             // A refusal that did not meet this call, or one that never gets here.
-            Some(Fault::Refuse(_) | Fault::SilentHead | Fault::Thinking(_)) | None => {
-                Box::new(before.chain(answer).chain(end))
-            }
+            Some(Fault::Refuse(_) | Fault::SilentHead | Fault::Thinking(_) | Fault::Flaw(_))
+            | None => Box::new(before.chain(answer).chain(end)),
         }
     }
 }

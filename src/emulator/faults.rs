@@ -37,6 +37,43 @@ pub(super) enum Fault {
     UnknownEvent,
     /// Traces every 50 ms for this long before the first chunk.
     Thinking(Duration),
+    /// An answer that is not as its format says; the OpenAI upstream alone has those.
+    Flaw(Flaw),
+}
+
+/// What is not as `OpenAI`'s chat completions say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// Nobody says that the assistant speaks.
+    NoRole,
+    /// The choice is the second of one.
+    WrongIndex,
+    /// No usage, though it was asked for.
+    NoUsage,
+    /// No `[DONE]`.
+    NoDone,
+    /// No choice says why it ended.
+    NoFinish,
+    /// The head says that the body is something else.
+    WrongContentType,
+    /// Calls in a stream have the index -1.
+    ToolIndex,
+    /// All calls have one id.
+    SharedCallId,
+}
+
+impl Flaw {
+    /// Every flaw with its spelling.
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("no-role", Self::NoRole),
+        ("wrong-index", Self::WrongIndex),
+        ("no-usage", Self::NoUsage),
+        ("no-done", Self::NoDone),
+        ("no-finish", Self::NoFinish),
+        ("wrong-content-type", Self::WrongContentType),
+        ("tool-index", Self::ToolIndex),
+        ("shared-call-id", Self::SharedCallId),
+    ];
 }
 
 /// A call refused with a status.
@@ -110,6 +147,10 @@ fn read(spelling: &str) -> Result<Fault, &'static str> {
         let first = argument.map(count).transpose()?;
         let streaming_only = found.streaming_only;
         return Ok(Fault::Refuse(Refuse { with: found.refusal(), first, streaming_only }));
+    }
+    if let (Some((_, flaw)), None) = (Flaw::NAMES.iter().find(|(flaw, _)| *flaw == name), argument)
+    {
+        return Ok(Fault::Flaw(*flaw));
     }
     match (name, argument) {
         ("stall-headers", None) => Ok(Fault::SilentHead),
@@ -198,6 +239,14 @@ mod tests {
             fault("exception:throttlingException:2"),
             breaks(Point::Chunks(2), Break::Exception(name)),
         );
+    }
+
+    #[test]
+    fn every_flaw_has_a_spelling_without_a_number() {
+        for (name, flaw) in Flaw::NAMES {
+            assert_eq!(fault(name), Fault::Flaw(*flaw));
+            assert!(format!("{name}:1").parse::<Fault>().is_err(), "{name}");
+        }
     }
 
     #[test]

@@ -76,6 +76,19 @@
 //! | `unknown-event` | events of a type that nobody knows among the chunks |
 //! | `thinking:MS` | a trace every 50 ms for MS before the first chunk; silence if traces were not asked for |
 //!
+//! Flaws are faults of the OpenAI upstream alone: an answer that is whole, and not as OpenAI writes it.
+//!
+//! | flaw | what happens |
+//! |---|---|
+//! | `no-role` | neither the first chunk nor the message says `assistant` |
+//! | `wrong-index` | the only choice has the index 1 |
+//! | `no-usage` | no usage, though it was asked for |
+//! | `no-done` | the stream ends without `[DONE]` |
+//! | `no-finish` | no `finish_reason` |
+//! | `wrong-content-type` | `text/html`, streamed or not |
+//! | `tool-index` | calls in a stream have the index -1 |
+//! | `shared-call-id` | all calls have the same id |
+//!
 //! An answer with fewer chunks than N breaks after its last one; a hand-over and files count as
 //! chunks, and `first` for N is before anything, traces too. A fault that is none of these is an
 //! error: at start in the configuration, a `ValidationException` in an attribute. The control

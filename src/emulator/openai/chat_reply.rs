@@ -3,11 +3,13 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use crate::emulator::faults::Flaw;
 use crate::emulator::models::answer::{Answer, Said};
 use crate::emulator::models::converse::{fragments, pieces};
 use crate::emulator::models::script::{Piece, Pieces};
 
 use super::chat_request::Asked;
+use super::flaws::{spoil_body, spoil_chunk};
 
 /// When everything here was created, in seconds of Unix time.
 pub(super) const CREATED: u64 = 1_767_225_600;
@@ -32,7 +34,7 @@ fn usage(answer: &Answer) -> Value {
 }
 
 /// The whole answer.
-pub(super) fn body(asked: &Asked, answer: &Answer) -> Value {
+pub(super) fn body(asked: &Asked, answer: &Answer, flaw: Option<Flaw>) -> Value {
     let mut message = json!({"role": "assistant", "refusal": null, "annotations": []});
     let texts: Vec<&str> = answer.blocks.iter().filter_map(visible).collect();
     let calls: Vec<Value> = answer.blocks.iter().filter_map(call).collect();
@@ -48,7 +50,7 @@ pub(super) fn body(asked: &Asked, answer: &Answer) -> Value {
     if let Some(thought) = thought {
         message["reasoning_content"] = json!(thought);
     }
-    json!({
+    let mut body = json!({
         "id": format!("chatcmpl-{}", answer.id),
         "object": "chat.completion",
         "created": CREATED,
@@ -60,7 +62,11 @@ pub(super) fn body(asked: &Asked, answer: &Answer) -> Value {
         "usage": usage(answer),
         "service_tier": "default",
         "system_fingerprint": null,
-    })
+    });
+    if let Some(flaw) = flaw {
+        spoil_body(flaw, &mut body);
+    }
+    body
 }
 
 fn visible(said: &Said) -> Option<&str> {
@@ -77,14 +83,15 @@ fn call(said: &Said) -> Option<Value> {
 }
 
 /// The chunks of a streamed answer.
-pub(super) fn chunks(asked: &Asked, answer: Answer) -> Pieces {
+pub(super) fn chunks(asked: &Asked, answer: Answer, flaw: Option<Flaw>) -> Pieces {
     let frame = Frame {
         id: format!("chatcmpl-{}", answer.id),
         model: asked.model.clone(),
-        tells_usage: asked.tells_usage,
+        tells_usage: asked.tells_usage && flaw != Some(Flaw::NoUsage),
+        flaw,
     };
     let finish = answer.stop.openai();
-    let told = asked.tells_usage.then(|| usage(&answer));
+    let told = frame.tells_usage.then(|| usage(&answer));
     let begins_with_call = matches!(answer.blocks.first(), Some(Said::Call { .. }));
     let content = if begins_with_call { Value::Null } else { json!("") };
     let role = json!({"role": "assistant", "content": content, "refusal": null});
@@ -103,7 +110,8 @@ pub(super) fn chunks(asked: &Asked, answer: Answer) -> Pieces {
         let last = frame.chunk(Value::Object(Map::new()), Some(finish));
         let usage = told.map(|told| frame.usage(told));
         let done = Bytes::from_static(b"data: [DONE]\n\n");
-        std::iter::once(last).chain(usage).chain([done])
+        let done = (flaw != Some(Flaw::NoDone)).then_some(done);
+        std::iter::once(last).chain(usage).chain(done)
     };
     let end = std::iter::once_with(end).flatten();
     let end = end.map(|bytes| Piece { bytes, is_chunk: false });
@@ -143,6 +151,7 @@ struct Frame {
     id: String,
     model: String,
     tells_usage: bool,
+    flaw: Option<Flaw>,
 }
 
 impl Frame {
@@ -167,6 +176,9 @@ impl Frame {
         });
         if self.tells_usage {
             event["usage"] = usage;
+        }
+        if let Some(flaw) = self.flaw {
+            spoil_chunk(flaw, &mut event);
         }
         format!("data: {event}\n\n").into()
     }

@@ -5,6 +5,7 @@
 //! only KEY does, so that a client's key can be seen to arrive. The settings and the faults of
 //! [`models`] hold here too, with request metadata in `metadata`, and errors in
 //! OpenAI's own words; `exception:NAME:N` is an error object in the stream, whose code is NAME.
+//! Flaws of the format are had here alone.
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::Emulated;
 use super::behaviour::Behaviour;
+use super::faults::{Fault, Flaw};
 use super::invoke_agent::read;
 use super::ledger::Ending;
 use super::models::cards::UPSTREAM;
@@ -31,6 +33,7 @@ use super::routes::{percent_decoded, request_id};
 mod chat_reply;
 mod chat_request;
 mod embeddings;
+mod flaws;
 mod parts;
 mod wrong;
 
@@ -154,15 +157,16 @@ async fn perform(
             return wrong.response().map(Either::Left);
         }
     };
+    let content_type = match framing {
+        _ if flaw(&behaviour) == Some(Flaw::WrongContentType) => "text/html; charset=utf-8",
+        Framing::ServerSent => "text/event-stream; charset=utf-8",
+        Framing::Events | Framing::Whole => "application/json",
+    };
     let fault = behaviour.fault.clone();
     let script = script(pieces, framing, behaviour);
     let playback = Playback::begin(call, fault.as_ref(), script).await;
     let mut response = Response::new(Either::Right(playback));
     let headers = response.headers_mut();
-    let content_type = match framing {
-        Framing::ServerSent => "text/event-stream; charset=utf-8",
-        Framing::Events | Framing::Whole => "application/json",
-    };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-request-id", request_id());
@@ -206,11 +210,20 @@ fn chat(
     let ask = Ask { card: &UPSTREAM, prompt: &asked.prompt, thinking, wants_object };
     let answer = demo_model::answer(&ask, &measured, charged);
     call.answers(&answer);
+    let flaw = flaw(&behaviour);
     let (pieces, framing) = match asked.streams {
-        false => (models::one(&chat_reply::body(&asked, &answer)), Framing::Whole),
-        true => (chat_reply::chunks(&asked, answer), Framing::ServerSent),
+        false => (models::one(&chat_reply::body(&asked, &answer, flaw)), Framing::Whole),
+        true => (chat_reply::chunks(&asked, answer, flaw), Framing::ServerSent),
     };
     Ok(Planned { pieces, framing, behaviour })
+}
+
+/// What is to be wrong with the answer's format.
+fn flaw(behaviour: &Behaviour) -> Option<Flaw> {
+    match behaviour.fault {
+        Some(Fault::Flaw(flaw)) => Some(flaw),
+        _ => None,
+    }
 }
 
 fn embed(
