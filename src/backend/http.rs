@@ -1,4 +1,4 @@
-//! An HTTP client that streams: for upstreams without an SDK, and for the demo.
+//! An HTTP client that streams: for upstreams without an SDK, and for the verbs of the command line.
 //!
 //! HTTP/1.1 alone: a stream has its connection to itself, so that one which stalls holds up no
 //! other, and giving it up closes just that connection. TLS is rustls with the platform's root
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, TryFutureExt as _};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
@@ -106,6 +106,26 @@ impl Client {
         *request.headers_mut() = headers;
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(CONTENT_TYPE, json);
+        self.send(request).await
+    }
+
+    /// Sends a request without a body and gives the reply, whatever its status, once its head is
+    /// there.
+    ///
+    /// # Errors
+    /// When no reply comes.
+    pub async fn ask(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+    ) -> Result<Reply, HttpError> {
+        let mut request = Request::builder().method(method).uri(url).body(Full::default())?;
+        *request.headers_mut() = headers;
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Reply, HttpError> {
         let (head, body) = self.pool.request(request).await?.into_parts();
         Ok(Reply { status: head.status, headers: head.headers, body })
     }
@@ -138,6 +158,12 @@ impl Reply {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// Its headers.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     /// A header's text, empty when there is none.

@@ -39,6 +39,7 @@ mod openai;
 mod pool;
 mod retry;
 mod routes;
+pub mod sse;
 mod template;
 
 pub use aws::{AwsClients, AwsHealth};

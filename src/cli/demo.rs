@@ -1,6 +1,5 @@
 //! `outcrop demo`: the emulator and the broker in one process, and a conversation through both.
 
-use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use crate::metrics::Metrics;
 
 use super::broker::{Broker, NotStarted};
 use super::signals::Stops;
-use super::{EXIT_FAILED, EXIT_OK, complain, logging, refuse, say};
+use super::{EXIT_FAILED, EXIT_OK, complain, logging, print, refuse, say};
 
 const MODEL: &str = "demo-agent";
 const AGENT_ID: &str = "DEMOAGENT1";
@@ -163,13 +162,6 @@ fn delta(line: &[u8]) -> Option<String> {
     let chunk: Value = serde_json::from_slice(json).ok()?;
     let text = chunk.pointer("/choices/0/delta/content")?.as_str()?;
     (!text.is_empty()).then(|| text.to_owned())
-}
-
-/// Prints a piece of a line; one that nobody takes is lost.
-fn print(piece: &str) {
-    let mut out = io::stdout().lock();
-    let _ = out.write_all(piece.as_bytes());
-    let _ = out.flush();
 }
 
 fn how_to_go_on(address: SocketAddr) -> String {

@@ -11,12 +11,23 @@ use crate::config::{Config, Environment, Problem};
 
 pub mod config;
 
+mod answer;
 mod broker;
+mod compare;
 mod demo;
+mod edit;
 mod emulate;
+mod keys;
 mod logging;
+mod models;
+mod reference;
 mod serve;
+mod server;
+mod sessions;
 mod signals;
+mod terminal;
+
+pub use reference::page as reference;
 
 /// All went well.
 pub const EXIT_OK: u8 = 0;
@@ -49,9 +60,21 @@ enum Verb {
     Demo(demo::Demo),
     /// Run the built-in upstream alone: it speaks the AWS wire, for tests and development
     Emulate(emulate::Emulate),
-    /// Check, show or extend the configuration
+    /// List the models, who answers for them, and whether they can
+    Models(models::Models),
+    /// List, show, follow and end the sessions of a running Outcrop
+    Sessions(sessions::Sessions),
+    /// Ask one server or two the same, and tell what a client of OpenAI's API would notice
+    Compare(compare::Compare),
+    /// Begin, check, show or change the configuration
     #[command(subcommand)]
     Config(config::ConfigVerb),
+    /// Make, list and revoke API keys in the configuration file
+    Keys(keys::Keys),
+    /// Print completions for a shell
+    Completions(reference::Completions),
+    /// Write manual pages to a folder
+    Man(reference::Man),
 }
 
 /// Runs a command and gives its exit code.
@@ -61,6 +84,12 @@ pub fn run(cli: Cli, environment: Environment) -> u8 {
         Verb::Serve(verb) => on_runtime(serve::run(verb, environment)),
         Verb::Demo(verb) => on_runtime(demo::run(verb, environment)),
         Verb::Emulate(verb) => on_runtime(emulate::run(verb, environment)),
+        Verb::Models(verb) => on_runtime(models::run(verb, environment)),
+        Verb::Sessions(verb) => on_runtime(sessions::run(verb, environment)),
+        Verb::Compare(verb) => on_runtime(compare::run(verb, environment)),
+        Verb::Keys(verb) => keys::run(verb, environment),
+        Verb::Completions(verb) => verb.run(),
+        Verb::Man(verb) => verb.run(),
         Verb::Config(verb) => {
             let (mut out, mut err) = (io::stdout(), io::stderr());
             let mut output = config::Output { out: &mut out, err: &mut err };
@@ -102,6 +131,13 @@ fn on_runtime(work: impl Future<Output = u8>) -> u8 {
 fn say(line: &dyn Display) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}");
+    let _ = out.flush();
+}
+
+/// Prints a piece of a line for people; one that nobody takes is lost.
+fn print(piece: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(piece.as_bytes());
     let _ = out.flush();
 }
 

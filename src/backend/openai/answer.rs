@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use crate::backend::Outlet;
 use crate::backend::http::{HttpError, Reply};
+use crate::backend::sse::Events;
 use crate::turn::{Citation, FinishReason, Reference, Span, Thought, TurnEvent, Usage};
 
 use super::calls::Calls;
 use super::chunk::{CallDelta, Choice, Chunk, Delta, UrlCitation};
 use super::failure::{self, Refused, Said};
-use super::sse::Events;
 
 const DONE: &[u8] = b"[DONE]";
 

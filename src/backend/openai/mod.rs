@@ -29,7 +29,6 @@ mod fields;
 mod messages;
 mod request;
 mod server;
-mod sse;
 #[cfg(test)]
 mod tests;
 

@@ -1,16 +1,25 @@
-//! `outcrop config`: check a configuration, show what it comes to, make keys.
+//! `outcrop config`: begin a configuration, check it, show what it comes to, change it.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use uuid::Uuid;
 
 use crate::config::{Config, Environment, Hashes, Loaded, Problem, Report, Sources, load, secret};
 use crate::turn::TenantId;
 
+use super::edit::NotChanged;
+use super::keys::new_key;
+
+mod init;
+mod set;
+
+pub use init::Init;
+
 /// The configuration is in order.
 pub const EXIT_OK: u8 = 0;
+/// A file could not be written.
+pub const EXIT_FAILED: u8 = 1;
 /// There is something wrong with it, which was said on standard error.
 pub const EXIT_WRONG: u8 = 2;
 
@@ -21,9 +30,10 @@ pub enum ConfigVerb {
     Check(FileArgs),
     /// Print the configuration that results from file and environment
     Show(ShowArgs),
-    /// Make what a configuration needs
-    #[command(subcommand)]
-    Set(SetVerb),
+    /// Write a file to begin with, of a few questions
+    Init(Init),
+    /// Change one setting of the file, or make a key
+    Set(SetArgs),
 }
 
 /// Which file.
@@ -45,10 +55,28 @@ pub struct ShowArgs {
     pub hashes: bool,
 }
 
+/// What to change.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+pub struct SetArgs {
+    /// The file.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// The setting, as server.listen; docs/configuration.md has them all
+    #[arg(requires = "value")]
+    pub setting: Option<String>,
+    /// Its value: TOML, or a text without quotes
+    pub value: Option<String>,
+    /// What to make instead.
+    #[command(subcommand)]
+    pub make: Option<SetVerb>,
+}
+
 /// What to make.
 #[derive(Debug, Subcommand)]
 pub enum SetVerb {
-    /// Make an API key: print it once, and the table to paste into the configuration
+    /// Make an API key: print it once, and the table to paste into the configuration.
+    /// `outcrop keys create` puts it there
     Key {
         /// Whose key it is: 1 to 64 characters of [0-9a-zA-Z._-]
         #[arg(long)]
@@ -86,7 +114,8 @@ impl ConfigVerb {
         let loaded = match self {
             Self::Check(args) => load_checked(args.config.as_deref(), environment, extra),
             Self::Show(args) => load_found(args.file.config.as_deref(), environment),
-            Self::Set(SetVerb::Key { tenant }) => return make_key(tenant, output),
+            Self::Init(init) => return init.run(&environment, output),
+            Self::Set(args) => return args.run(environment, output),
         };
         let loaded = match loaded {
             Ok(loaded) => loaded,
@@ -104,9 +133,34 @@ impl ConfigVerb {
                 output.out.write_all(loaded.show(hashes).as_bytes())?;
                 output.out.write_all(region.as_bytes())?;
             }
-            Self::Check(_) | Self::Set(_) => writeln!(output.out, "{}", summary(&loaded))?,
+            Self::Check(_) | Self::Init(_) | Self::Set(_) => {
+                writeln!(output.out, "{}", summary(&loaded))?
+            }
         }
         Ok(EXIT_OK)
+    }
+}
+
+impl SetArgs {
+    fn run(&self, environment: Environment, output: &mut Output<'_>) -> io::Result<u8> {
+        if let Some(SetVerb::Key { tenant }) = &self.make {
+            return make_key(tenant, output);
+        }
+        let (Some(setting), Some(value)) = (&self.setting, &self.value) else {
+            writeln!(output.err, "a setting and its value are due, as server.listen 127.0.0.1:80")?;
+            return Ok(EXIT_WRONG);
+        };
+        match set::run(self.file.config.as_deref(), setting, value, environment) {
+            Ok(done) => {
+                writeln!(output.out, "{done}")?;
+                Ok(EXIT_OK)
+            }
+            Err(error) => {
+                writeln!(output.err, "{error}")?;
+                let is_wrong = matches!(error, NotChanged::Wrong(_));
+                Ok(if is_wrong { EXIT_WRONG } else { EXIT_FAILED })
+            }
+        }
     }
 }
 
@@ -155,7 +209,7 @@ fn summary(loaded: &Loaded) -> String {
 
 /// The key goes to standard error, so that the table alone can be appended to a file.
 fn make_key(tenant: &TenantId, output: &mut Output<'_>) -> io::Result<u8> {
-    let key = format!("oc_{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    let key = new_key();
     let hash = secret::hash_text(&secret::hash_key(&key));
     writeln!(output.err, "the key for {tenant}, which is not shown again: {key}")?;
     writeln!(output.out, "[[keys]]\ntenant = \"{tenant}\"\nhash = \"{hash}\"")?;
@@ -165,6 +219,7 @@ fn make_key(tenant: &TenantId, output: &mut Output<'_>) -> io::Result<u8> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use uuid::Uuid;
 
     use super::*;
 
@@ -276,5 +331,30 @@ mod tests {
         let loaded = load_found(Some(&file.0), Environment::default()).unwrap();
         assert_eq!(loaded.config.keys[0].tenant.as_str(), "acme");
         assert_eq!(loaded.config.keys[0].hash, secret::hash_key(key));
+    }
+
+    #[test]
+    fn a_setting_is_changed_in_the_file_and_its_comments_stay() {
+        let file = TempFile::holding("# mine\n[turn]\nqueue = 3  # why\n");
+        let set = |setting, value| {
+            run(&["set", setting, value, "--config", file.path()], Environment::default())
+        };
+        let (code, out, err) = set("turn.queue", "4");
+        assert_eq!((code, err.as_str()), (EXIT_OK, ""));
+        assert!(out.starts_with("turn.queue = 4 in "), "{out}");
+        assert_eq!(set("server.listen", "127.0.0.1:9000").0, EXIT_OK);
+        let expected =
+            "# mine\n[turn]\nqueue = 4  # why\n\n[server]\nlisten = \"127.0.0.1:9000\"\n";
+        assert_eq!(std::fs::read_to_string(&file.0).unwrap(), expected);
+        for (setting, value, told) in [
+            ("turn.queu", "4", "did you mean queue?"),
+            ("turn.queue", "many", "must be an integer"),
+            ("turn", "4", "is not a setting"),
+            ("models.name", "a", "is one of many"),
+        ] {
+            let (code, _, err) = set(setting, value);
+            assert!(code == EXIT_WRONG && err.contains(told), "{err}");
+        }
+        assert_eq!(std::fs::read_to_string(&file.0).unwrap(), expected);
     }
 }

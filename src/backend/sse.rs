@@ -10,11 +10,11 @@ use memchr::memchr2;
 /// An event is longer than is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an event is longer than {0} bytes")]
-pub(super) struct TooLong(usize);
+pub struct TooLong(usize);
 
 /// What of a stream has come and is no whole event yet.
 #[derive(Debug)]
-pub(super) struct Events {
+pub struct Events {
     /// A line without its end.
     line: Vec<u8>,
     /// The data of the event that is on its way.
@@ -28,7 +28,8 @@ pub(super) struct Events {
 
 impl Events {
     /// Nothing has come; `limit` bounds the bytes of one event.
-    pub(super) fn new(limit: usize) -> Self {
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
         Self { line: Vec::new(), data: None, after_cr: false, is_first_line: true, limit }
     }
 
@@ -36,11 +37,7 @@ impl Events {
     ///
     /// # Errors
     /// When a line or an event grows beyond the limit.
-    pub(super) fn push(
-        &mut self,
-        mut piece: &[u8],
-        whole: &mut Vec<Vec<u8>>,
-    ) -> Result<(), TooLong> {
+    pub fn push(&mut self, mut piece: &[u8], whole: &mut Vec<Vec<u8>>) -> Result<(), TooLong> {
         while !piece.is_empty() {
             if std::mem::take(&mut self.after_cr)
                 && let Some(after) = piece.strip_prefix(b"\n")
@@ -70,7 +67,7 @@ impl Events {
     ///
     /// # Errors
     /// When the event grows beyond the limit.
-    pub(super) fn finish(mut self) -> Result<Option<Vec<u8>>, TooLong> {
+    pub fn finish(mut self) -> Result<Option<Vec<u8>>, TooLong> {
         let mut whole = Vec::new();
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {
