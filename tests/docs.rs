@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
 use outcrop::backend::{KINDS, Kind, fields};
-use outcrop::cli::Cli;
+use outcrop::cli::{self, Cli};
 use outcrop::turn::FailureKind;
 use outcrop::wire::{FORMATS, openai_chat};
 
@@ -19,6 +19,7 @@ const PAGES: &[&str] = &[
     "CHANGELOG.md",
     "docs/agentcore.md",
     "docs/agents.md",
+    "docs/cli.md",
     "docs/configuration.md",
     "docs/dependencies.md",
     "docs/emulator.md",
@@ -219,6 +220,20 @@ fn every_command_that_the_pages_show_exists() {
             assert!(makefile.contains(&format!("\n{target}:")), "no target {target}");
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a switch of the test, not a setting of the program")]
+fn is_update() -> bool {
+    std::env::var("UPDATE").is_ok_and(|value| value == "1")
+}
+
+#[test]
+fn the_page_of_the_command_line_is_the_programs_own() {
+    let page = cli::reference();
+    if is_update() {
+        fs::write(root().join("docs/cli.md"), &page).expect("the page can be written");
+    }
+    assert_eq!(read("docs/cli.md"), page, "UPDATE=1 cargo test --test docs writes it anew");
 }
 
 #[test]

@@ -175,7 +175,8 @@ TOML
 
 start serve serve --config "$work/outcrop.toml" --listen 127.0.0.1:0
 OUTCROP_URL=$address
-export EMULATOR_URL OUTCROP_URL OUTCROP_KEY OUTCROP_MODEL
+OUTCROP_BIN=$bin
+export EMULATOR_URL OUTCROP_URL OUTCROP_KEY OUTCROP_MODEL OUTCROP_BIN
 export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
 printf 'emulator %s, broker %s\n' "$EMULATOR_URL" "$OUTCROP_URL"
 # curl waits between attempts, and for a 503 too.

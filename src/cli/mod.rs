@@ -12,7 +12,9 @@ use crate::config::{Config, Environment, Problem};
 pub mod config;
 
 mod answer;
+mod bench;
 mod broker;
+mod chat;
 mod compare;
 mod demo;
 mod edit;
@@ -47,6 +49,7 @@ pub struct Cli {
 
 const HELP: &str = "\
 To see it work without an AWS account:   outcrop demo
+To talk to a server:                     outcrop chat --server-url http://127.0.0.1:8000
 To serve an agent of yours:              AGENT_ID=… AGENT_ALIAS_ID=… outcrop serve
 To check a configuration:                outcrop config check --config outcrop.toml
 
@@ -60,12 +63,16 @@ enum Verb {
     Demo(demo::Demo),
     /// Run the built-in upstream alone: it speaks the AWS wire, for tests and development
     Emulate(emulate::Emulate),
+    /// Talk to any OpenAI-compatible server: in a terminal, or one answer to a prompt
+    Chat(chat::Chat),
     /// List the models, who answers for them, and whether they can
     Models(models::Models),
     /// List, show, follow and end the sessions of a running Outcrop
     Sessions(sessions::Sessions),
     /// Ask one server or two the same, and tell what a client of OpenAI's API would notice
     Compare(compare::Compare),
+    /// Put a small load on a server of OpenAI's API, and measure it
+    Bench(bench::Bench),
     /// Begin, check, show or change the configuration
     #[command(subcommand)]
     Config(config::ConfigVerb),
@@ -84,8 +91,10 @@ pub fn run(cli: Cli, environment: Environment) -> u8 {
         Verb::Serve(verb) => on_runtime(serve::run(verb, environment)),
         Verb::Demo(verb) => on_runtime(demo::run(verb, environment)),
         Verb::Emulate(verb) => on_runtime(emulate::run(verb, environment)),
+        Verb::Chat(verb) => on_runtime(chat::run(verb, environment)),
         Verb::Models(verb) => on_runtime(models::run(verb, environment)),
         Verb::Sessions(verb) => on_runtime(sessions::run(verb, environment)),
+        Verb::Bench(verb) => on_runtime(bench::run(verb, environment)),
         Verb::Compare(verb) => on_runtime(compare::run(verb, environment)),
         Verb::Keys(verb) => keys::run(verb, environment),
         Verb::Completions(verb) => verb.run(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::fields::{self, Name};
 use super::problem::nearest;
@@ -42,6 +42,18 @@ impl Environment {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Where the program keeps what is to outlast it and can be lost: `outcrop` in
+    /// `XDG_STATE_HOME`, else in `~/.local/state`. None without either.
+    #[must_use]
+    pub fn state_folder(&self) -> Option<PathBuf> {
+        // By the XDG rules a path that is not absolute counts as not set.
+        let absolute =
+            |name| self.get(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
+        let state = absolute("XDG_STATE_HOME");
+        let state = state.or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+        Some(state.join("outcrop"))
     }
 
     /// The variables that begin with this, and are not empty.
@@ -235,6 +247,16 @@ mod tests {
                         environment: OUTCROP_SERVER__LISTN: stands for nothing; did you mean \
                         OUTCROP_SERVER__LISTEN?";
         assert_eq!(report, expected);
+    }
+
+    #[test]
+    fn the_state_folder_is_where_the_platform_keeps_state() {
+        let folder = |variables: [(&str, &str); 2]| Environment::from(variables).state_folder();
+        let of_home = folder([("HOME", "/home/ann"), ("XDG_STATE_HOME", "state")]);
+        assert_eq!(of_home, Some("/home/ann/.local/state/outcrop".into()));
+        let named = folder([("HOME", "/home/ann"), ("XDG_STATE_HOME", "/state")]);
+        assert_eq!(named, Some("/state/outcrop".into()));
+        assert_eq!(Environment::default().state_folder(), None);
     }
 
     #[test]

@@ -63,8 +63,18 @@ pub(crate) struct Emulated {
 impl Emulated {
     pub(crate) async fn start(remembers: Option<Duration>) -> Self {
         let mut settings = config::Emulator::default();
-        settings.listen.set_port(0);
         settings.idle_session_ttl = remembers.unwrap_or(settings.idle_session_ttl);
+        Self::with(settings).await
+    }
+
+    /// One with a fault in every call.
+    pub(crate) async fn faulty(fault: &str) -> Self {
+        let fault = Some(fault.to_owned());
+        Self::with(config::Emulator { fault, ..config::Emulator::default() }).await
+    }
+
+    async fn with(mut settings: config::Emulator) -> Self {
+        settings.listen.set_port(0);
         let emulator = emulator::bind(&settings).await.unwrap();
         let address = emulator.address();
         let serving = tokio::spawn(emulator.serve(CancellationToken::new()));
@@ -164,6 +174,11 @@ impl Broker {
     /// Waits for a metric to have a value.
     pub(crate) async fn metric_becomes(&self, name: &str, expected: f64) {
         until(name, async || (self.metric(name, &[]).await - expected).abs() < 0.1).await;
+    }
+
+    /// Where the emulator behind it is.
+    pub(crate) fn emulator(&self) -> SocketAddr {
+        self.emulator.address
     }
 
     /// What the upstream saw.
