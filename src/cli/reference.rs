@@ -81,9 +81,9 @@ Every verb ends with one of these exit codes:
 | 1 | something failed while running: a server that cannot be reached or says no, a difference that `compare` found, a request of `bench` that failed |
 | 2 | the command or the configuration is wrong; standard error says what |
 
-Results go to standard output, complaints and progress to standard error. Colours and progress are for terminals only, and `NO_COLOR` switches colours off. With `--json` a verb prints one JSON document, or one a line.
+Results go to standard output, complaints and progress to standard error. Colours and progress are for terminals only, and `NO_COLOR` switches colours off. With `--json` a verb prints one JSON document.
 
-Verbs that talk to a server send the key of `--api-key`, else of `OUTCROP_API_KEY`, else of `OPENAI_API_KEY`.
+Verbs that talk to a server send the key of `--api-key`, else of `OUTCROP_API_KEY`, else of `OPENAI_API_KEY`; `compare`, which talks to two, says below what goes where.
 ";
 
 /// Verbs that clap adds, and those that are hidden, are not the page's business.

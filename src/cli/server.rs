@@ -24,11 +24,11 @@ const KEY_VARIABLES: [&str; 2] = ["OUTCROP_API_KEY", "OPENAI_API_KEY"];
 pub(super) struct ServerArgs {
     /// Where the server is: Outcrop, or any other that is OpenAI-compatible. Without a path,
     /// /v1 is meant
-    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
+    #[arg(long, value_name = "URL", default_value = DEFAULT_URL, global = true)]
     pub(super) server_url: String,
     /// The API key; else the one in OUTCROP_API_KEY, else in OPENAI_API_KEY. Others on this
     /// machine can see what stands on a command line
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", global = true)]
     pub(super) api_key: Option<String>,
 }
 

@@ -3,18 +3,21 @@
 OUTCROP_BIN     the program
 """
 
+import fcntl
+import json
 import os
 import pty
 import re
 import select
-import signal
 import stat
 import subprocess
+import termios
 import time
+import urllib.request
 
 import pytest
 
-from conftest import BROKER, KEY, MODEL, PRESENTED_KEY
+from conftest import BROKER, GPT, MODEL, PRESENTED_KEY
 
 PATIENCE = 20
 BIN = os.environ.get("OUTCROP_BIN", "target/debug/outcrop")
@@ -42,7 +45,7 @@ class Terminal:
             cwd=home,
             env=environment,
             start_new_session=True,
-            preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(other)
         self.main = main
@@ -103,6 +106,14 @@ def chat(tmp_path):
         terminal.close()
 
 
+def held(session):
+    """What the broker holds of a session."""
+    head = {"authorization": f"Bearer {PRESENTED_KEY}"}
+    request = urllib.request.Request(f"{BROKER}/v1/sessions/{session}", headers=head)
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        return json.load(reply)
+
+
 def test_a_conversation_is_remembered_and_its_history_is_private(chat, tmp_path):
     terminal = chat("--model", MODEL)
     terminal.type("My name is Ann.\r")
@@ -132,21 +143,32 @@ def test_several_lines_are_one_message(chat):
     terminal.prompt()
 
 
-def test_ctrl_c_interrupts_the_turn_and_the_session_goes_on(chat, client):
-    terminal = chat("--model", MODEL, "--session", f"terminal-{os.getpid()}")
-    terminal.type("count to 100000\r")
+def test_ctrl_c_interrupts_the_turn_and_the_session_goes_on(chat, mark):
+    terminal = chat("--model", GPT, "--session", mark)
+    terminal.type("count to 1000; outcrop-emulator-chunk-ms: 10\r")
     terminal.waits_for(r"\b1 2 3 ")
     terminal.type("\x03")
     terminal.waits_for("interrupted")
     terminal.prompt()
-    session = client.get(f"/sessions/terminal-{os.getpid()}", cast_to=object)
+    session = held(mark)
     assert session["state"] == "idle"
     assert session["messages"][1]["status"] == "interrupted"
     terminal.type("what was my last message?\r")
-    terminal.waits_for("count to 100000")
+    terminal.waits_for('"count to 1000')
     terminal.prompt()
     terminal.type("\x03")
     terminal.waits_for("Ctrl-C again leaves")
+    terminal.prompt()
+    terminal.type("\x03")
+    assert terminal.exit_code() == 0
+
+
+def test_a_second_ctrl_c_right_after_the_first_leaves(chat):
+    terminal = chat("--model", GPT)
+    terminal.type("count to 1000; outcrop-emulator-chunk-ms: 10\r")
+    terminal.waits_for(r"\b1 2 3 ")
+    terminal.type("\x03")
+    terminal.waits_for("interrupted")
     terminal.prompt()
     terminal.type("\x03")
     assert terminal.exit_code() == 0

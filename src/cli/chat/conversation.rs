@@ -37,6 +37,8 @@ pub(super) enum Ended {
     Answered(Whole),
     /// By Ctrl-C, with what came before it.
     Interrupted(Whole),
+    /// By two of them: the user wants to leave.
+    Left(Whole),
 }
 
 impl Conversation {
@@ -145,8 +147,9 @@ impl Conversation {
             let piece = tokio::select! {
                 piece = answer.next() => piece,
                 () = interrupts.next() => {
-                    self.stop(&mut answer, interrupts, show).await;
-                    return Ok(Ended::Interrupted(self.keep(answer)));
+                    let leaves = self.stop(&mut answer, interrupts, show).await;
+                    let whole = self.keep(answer);
+                    return Ok(if leaves { Ended::Left(whole) } else { Ended::Interrupted(whole) });
                 }
             };
             match piece {
@@ -181,17 +184,17 @@ impl Conversation {
     }
 
     /// Stops the turn: an Outcrop is told so, and says what it still had to say; any other
-    /// server notices that nobody reads on.
+    /// server notices that nobody reads on. Says whether the user did not wait for that.
     async fn stop(
         &self,
         answer: &mut Answer,
         interrupts: &mut Interrupts,
         show: &mut impl FnMut(&Piece),
-    ) {
+    ) -> bool {
         let Some(session) =
             self.session.as_ref().filter(|_| !answer.header("x-outcrop-session").is_empty())
         else {
-            return;
+            return false;
         };
         let path = format!("{}/interrupt", path_of(session));
         let rest = async {
@@ -204,8 +207,8 @@ impl Conversation {
             Some(())
         };
         tokio::select! {
-            _ = tokio::time::timeout(LAST_WORDS, rest) => {}
-            () = interrupts.next() => {}
+            _ = tokio::time::timeout(LAST_WORDS, rest) => false,
+            () = interrupts.next() => true,
         }
     }
 

@@ -137,7 +137,7 @@ async fn answer_once(
     let ended = conversation.turn(&mut interrupts, &mut show).await;
     let (whole, code) = match ended {
         Ok(Ended::Answered(whole)) => (whole, EXIT_OK),
-        Ok(Ended::Interrupted(whole)) => (whole, EXIT_FAILED),
+        Ok(Ended::Interrupted(whole) | Ended::Left(whole)) => (whole, EXIT_FAILED),
         Err(trouble) => {
             if !json {
                 say(&"");

@@ -29,6 +29,8 @@ struct Talk {
     interrupts: Interrupts,
     lines: Lines,
     paint: Paint,
+    /// Ctrl-C was the last that came of the user; a second one leaves.
+    was_interrupted: bool,
 }
 
 /// Whether the conversation goes on.
@@ -56,24 +58,23 @@ pub(super) async fn run(
         "{} at {name}; /help says what can be typed",
         harmless(&conversation.model)
     )));
-    Talk { conversation, interrupts, lines, paint }.run().await;
+    Talk { conversation, interrupts, lines, paint, was_interrupted: false }.run().await;
     EXIT_OK
 }
 
 impl Talk {
     async fn run(mut self) {
-        let mut was_interrupted = false;
         loop {
             let typed = match self.lines.read("you> ").await {
                 Line::Typed(typed) => typed,
-                Line::Interrupted if !was_interrupted => {
-                    was_interrupted = true;
+                Line::Interrupted if !self.was_interrupted => {
+                    self.was_interrupted = true;
                     say(&self.paint.dim("Ctrl-C again leaves, as Ctrl-D and /quit do"));
                     continue;
                 }
                 Line::Interrupted | Line::Ended => return,
             };
-            was_interrupted = false;
+            self.was_interrupted = false;
             if typed.trim().is_empty() {
                 continue;
             }
@@ -154,9 +155,11 @@ impl Talk {
                     }
                 }
                 Ended::Interrupted(_) => {
-                    self.note("interrupted");
+                    self.note("interrupted; Ctrl-C again leaves");
+                    self.was_interrupted = true;
                     return Ok(Next::Goes);
                 }
+                Ended::Left(_) => return Ok(Next::Ends),
             }
         }
         self.note("the model goes on calling tools; say something to go on");

@@ -31,8 +31,8 @@ const OPENAI_HOST: &str = "api.openai.com";
 Exit code 1 means that a client could notice what was found; what is only worth knowing is listed
 as a note and does not count. Timings never count.
 
-The key of --api-key or OUTCROP_API_KEY goes to both servers, that of --api-key-b to the second
-alone, and OPENAI_API_KEY to api.openai.com alone.")]
+The key of --api-key goes to the first server and that of --api-key-b to the second. Else
+OPENAI_API_KEY goes to api.openai.com alone, and OUTCROP_API_KEY to any other.")]
 pub(super) struct Compare {
     /// A server; alone, it is checked against the rules of OpenAI's format
     url_a: String,
@@ -44,7 +44,7 @@ pub(super) struct Compare {
     /// The model to ask the second server for; the same, unless told
     #[arg(long, value_name = "MODEL")]
     model_b: Option<String>,
-    /// The API key
+    /// The API key of the first server
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
     /// The API key of the second server
@@ -97,6 +97,14 @@ impl Finding {
     }
 }
 
+/// A server that is to be asked.
+struct Asked {
+    label: &'static str,
+    server: Server,
+    /// The model; the first that it lists when there is none.
+    model: Option<String>,
+}
+
 /// A server with what came of the requests to it.
 struct Side {
     label: &'static str,
@@ -112,8 +120,8 @@ pub(super) async fn run(verb: Compare, environment: Environment) -> u8 {
         Err(message) => return refuse(&message),
     };
     let mut sides = Vec::new();
-    for (label, server, model) in servers {
-        match verb.ask(label, &server, model.as_deref()).await {
+    for asked in &servers {
+        match verb.ask(asked).await {
             Ok(side) => sides.push(side),
             Err(trouble) => {
                 complain(&trouble);
@@ -149,10 +157,7 @@ fn findings(sides: &[Side]) -> Vec<Finding> {
 }
 
 impl Compare {
-    fn servers(
-        &self,
-        environment: &Environment,
-    ) -> Result<Vec<(&'static str, Server, Option<String>)>, String> {
+    fn servers(&self, environment: &Environment) -> Result<Vec<Asked>, String> {
         let open = |url: &str, given: Option<&str>| {
             let server = Server::new(url, None)?;
             let is_openai = server.host() == OPENAI_HOST;
@@ -160,23 +165,18 @@ impl Compare {
                 if is_openai { &["OPENAI_API_KEY"] } else { &["OUTCROP_API_KEY"] };
             Server::new(url, key(given, environment, variables))
         };
-        let mut servers =
-            vec![("A", open(&self.url_a, self.api_key.as_deref())?, self.model.clone())];
+        let server = open(&self.url_a, self.api_key.as_deref())?;
+        let mut servers = vec![Asked { label: "A", server, model: self.model.clone() }];
         if let Some(url) = &self.url_b {
-            let given = self.api_key_b.as_deref().or(self.api_key.as_deref());
+            let server = open(url, self.api_key_b.as_deref())?;
             let model = self.model_b.clone().or_else(|| self.model.clone());
-            servers.push(("B", open(url, given)?, model));
+            servers.push(Asked { label: "B", server, model });
         }
         Ok(servers)
     }
 
-    async fn ask(
-        &self,
-        label: &'static str,
-        server: &Server,
-        model: Option<&str>,
-    ) -> Result<Side, Trouble> {
-        let model = server.model(model).await?;
+    async fn ask(&self, Asked { label, server, model }: &Asked) -> Result<Side, Trouble> {
+        let model = server.model(model.as_deref()).await?;
         let mut exchanges = Vec::new();
         for (request, body) in self.requests(&model) {
             exchanges.push(Exchange::hold(server, request, body).await?);

@@ -68,7 +68,8 @@ async fn two_servers_that_differ_are_told_apart_and_scripts_can_read_it() {
     let done = run(&["compare", &a, &b, "--json"]).await;
     assert_eq!(done.code, Some(1), "{done:?}");
     let report: Value = serde_json::from_str(&done.out).unwrap();
-    let rules: Vec<_> = report["findings"].as_array().unwrap().iter().map(|one| &one["rule"]).collect();
+    let rules: Vec<_> =
+        report["findings"].as_array().unwrap().iter().map(|one| &one["rule"]).collect();
     assert_eq!(rules, ["missing-done", "order-differs"]);
     assert_eq!(report["servers"][1]["requests"][1]["status"], 200);
     assert_eq!(report["noticed"], true);

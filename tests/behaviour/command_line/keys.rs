@@ -11,7 +11,9 @@ async fn keys_come_and_go_and_the_comments_stay() {
     let before = "# ours\n[turn]\nqueue = 3  # enough\n";
     fs::write(&path, before).unwrap();
     let path = path.to_str().unwrap();
-    let made = run(&["keys", "create", "--tenant", "acme", "--concurrent-turns", "5", "--config", path]).await;
+    let made =
+        run(&["keys", "create", "--tenant", "acme", "--concurrent-turns", "5", "--config", path])
+            .await;
     assert_eq!(made.code, Some(0), "{made:?}");
     assert!(made.out.starts_with("oc_") && made.out.trim_end().len() == 67, "{made:?}");
     assert!(!made.err.contains("oc_"), "the key is on standard output alone");

@@ -19,7 +19,8 @@ async fn sessions_are_listed_shown_and_ended() {
     assert_eq!(row, ["ann:1", "agent", "idle", "1"], "{list}");
     let shown = sessions(&["show", "ann:1"]).await.well();
     assert!(shown.contains("user\nmy name is Ann\n"), "{shown}");
-    let json: Value = serde_json::from_str(&sessions(&["show", "ann:1", "--json"]).await.well()).unwrap();
+    let json: Value =
+        serde_json::from_str(&sessions(&["show", "ann:1", "--json"]).await.well()).unwrap();
     assert_eq!(json["messages"][0]["role"], "user");
     assert_eq!(sessions(&["end", "ann:1"]).await.well(), "ann:1 ended\n");
     let gone = sessions(&["show", "ann:1"]).await;
@@ -30,15 +31,15 @@ async fn sessions_are_listed_shown_and_ended() {
 async fn a_running_turn_is_followed_to_its_end() {
     let broker = Broker::start().await;
     let url = format!("http://{}", broker.address);
-    let turn = broker.ask("count to 200").session("long").pace(0, 5).text();
+    let ask = broker.ask("count to 200").session("long").pace(0, 5);
     let follow = async {
         until("the turn to run", async || broker.session("long").await["running_turn"].is_string())
             .await;
         Done::of(start(&["sessions", "--server-url", &url, "follow", "long", "--once"])).await
     };
-    let (answer, followed) = tokio::join!(turn, follow);
+    let (answer, followed) = tokio::join!(ask.text(), follow);
     let out = followed.well();
-    assert!(answer.ends_with("200") && out.contains(&answer), "{out}");
+    assert!(answer.trim_end().ends_with("200") && out.contains(&answer), "{out}");
 }
 
 #[tokio::test]
