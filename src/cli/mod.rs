@@ -53,7 +53,8 @@ To talk to a server:                     outcrop chat --server-url http://127.0.
 To serve an agent of yours:              AGENT_ID=… AGENT_ALIAS_ID=… outcrop serve
 To check a configuration:                outcrop config check --config outcrop.toml
 
-Every setting, its unit and default: docs/configuration.md";
+Exit codes: 0 all went well, 1 something failed, 2 the command or the configuration is wrong.
+Every setting, its unit and default: docs/configuration.md; every verb: docs/cli.md";
 
 #[derive(Debug, Subcommand)]
 enum Verb {

@@ -10,6 +10,8 @@ use serde_json::Value;
 use crate::backend::http::{Client, HttpError, Reply};
 use crate::config::{Environment, Secret};
 
+use super::terminal::harmless;
+
 /// Where a server is expected that nobody names.
 const DEFAULT_URL: &str = "http://127.0.0.1:8000";
 /// What a JSON document of a server may take.
@@ -339,9 +341,9 @@ impl Server {
     }
 }
 
-/// The beginning of a text that may be long, in one line.
+/// The beginning of a text that may be long, in one line that is fit for a terminal.
 fn beginning(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = harmless(text).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(SHOWN_CHARACTERS) {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
         None => line,

@@ -111,6 +111,16 @@ impl Conversation {
         self.messages.push(json!({ "role": "tool", "tool_call_id": call, "content": text }));
     }
 
+    /// The calls of the last answer get no results. A server without sessions refuses a
+    /// transcript with such, so the answer is taken out; an Outcrop knows what to make of it.
+    pub(super) fn leave_calls_open(&mut self) {
+        if self.session.is_some() {
+            return;
+        }
+        let answered = self.messages.iter().rposition(|message| message["role"] == "assistant");
+        self.messages.truncate(answered.unwrap_or_default());
+    }
+
     /// Asks for the answer to what was said last. What was said stays in the transcript; if the
     /// turn fails before anything came of it, it does not.
     pub(super) async fn turn(
@@ -135,6 +145,7 @@ impl Conversation {
     ) -> Result<Ended, Trouble> {
         let server = self.named()?;
         let body = self.body();
+        interrupts.forget();
         let mut answer = tokio::select! {
             answer = Answer::to(&server, &body) => answer?,
             () = interrupts.next() => return Ok(Ended::Interrupted(Whole::default())),

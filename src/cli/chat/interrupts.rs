@@ -2,6 +2,7 @@
 
 use std::io;
 
+use futures_util::FutureExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The Ctrl-Cs that come while no line is edited.
@@ -15,6 +16,11 @@ impl Interrupts {
     /// When the system does not let signals be handled.
     pub(super) fn new() -> io::Result<Self> {
         signal(SignalKind::interrupt()).map(Self)
+    }
+
+    /// Passes over those that came before.
+    pub(super) fn forget(&mut self) {
+        while let Some(Some(())) = self.0.recv().now_or_never() {}
     }
 
     /// Waits for the next one.

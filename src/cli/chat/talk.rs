@@ -82,7 +82,7 @@ impl Talk {
             match self.perform(&Typed::read(&typed)).await {
                 Ok(Next::Goes) => {}
                 Ok(Next::Ends) => return,
-                Err(trouble) => complain(&self.paint.bad(trouble)),
+                Err(trouble) => complain(&trouble),
             }
         }
     }
@@ -151,6 +151,7 @@ impl Talk {
                 Ended::Answered(whole) if whole.calls.is_empty() => return Ok(Next::Goes),
                 Ended::Answered(whole) => {
                     if self.answer_calls(&whole.calls).await == Next::Ends {
+                        self.conversation.leave_calls_open();
                         return Ok(Next::Goes);
                     }
                 }
@@ -173,7 +174,7 @@ impl Talk {
             say(&self.paint.odd(format_args!("calls {}", harmless(&told))));
             let prompt = format!("what does {} say? ", harmless(&call.name));
             let Line::Typed(result) = self.lines.read(&prompt).await else {
-                self.note("left open; say something else, or /session new");
+                self.note("left open; say something else");
                 return Next::Ends;
             };
             self.conversation.tool_says(&call.id, &result);
