@@ -5,7 +5,7 @@
 //! ```text
 //! turn  = Started { event } ( Finished | Failed )
 //! event = Text | Reasoning | Thought | ToolCallStarted { ToolCallArguments } | ReturnControl
-//!       | Citation | Trace | File | Usage | UsageByCollaborator
+//!       | Citation | Trace | File | Usage | UsageByCollaborator | StopSequence
 //! ```
 //!
 //! Tool calls are numbered from 0 without gaps, and the arguments of one are complete before the
@@ -63,6 +63,9 @@ pub enum TurnEvent {
     /// How much of the usage was whose, where several agents worked on the answer; later ones
     /// replace earlier ones.
     UsageByCollaborator(Arc<[CollaboratorUsage]>),
+    /// One of the texts in the request's [`stop`](super::Generation::stop) ended the answer:
+    /// which one, where that is known. At most once, before `Finished(Stop)`.
+    StopSequence(Option<Arc<str>>),
     /// The turn ended as it should. Last.
     Finished(FinishReason),
     /// The turn ended as it should not. Last.
@@ -95,7 +98,8 @@ impl TurnEvent {
             | Self::Citation(_)
             | Self::Trace(_)
             | Self::Usage(_)
-            | Self::UsageByCollaborator(_) => false,
+            | Self::UsageByCollaborator(_)
+            | Self::StopSequence(_) => false,
         }
     }
 
@@ -114,6 +118,7 @@ impl TurnEvent {
                 Self::Trace(trace) => trace.weight,
                 Self::File(file) => file.bytes.len(),
                 Self::UsageByCollaborator(shares) => shares.len() * FIXED,
+                Self::StopSequence(text) => text.as_ref().map_or(0, |text| text.len()),
                 Self::Started | Self::Usage(_) | Self::Finished(_) | Self::Failed(_) => 0,
             }
     }
@@ -122,7 +127,8 @@ impl TurnEvent {
 /// Why a turn ended as it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model had said everything, or met a stop sequence.
+    /// The model had said everything, or met a stop sequence
+    /// ([`StopSequence`](TurnEvent::StopSequence)).
     Stop,
     /// A token or byte limit cut the answer.
     Length,

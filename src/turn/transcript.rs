@@ -272,7 +272,8 @@ impl Fold {
             | TurnEvent::Citation(_)
             | TurnEvent::Trace(_)
             | TurnEvent::File(_)
-            | TurnEvent::UsageByCollaborator(_) => {}
+            | TurnEvent::UsageByCollaborator(_)
+            | TurnEvent::StopSequence(_) => {}
         }
         Ok(())
     }

@@ -196,11 +196,14 @@ pub struct Options {
     pub include_usage: bool,
     /// NDJSON, `accumulated`: whether chunks repeat all text so far (grows as n²).
     pub accumulated: bool,
+    /// Converse, `/stop_sequence` among `additionalModelResponseFieldPaths`: whether the answer
+    /// says which text ended it.
+    pub tells_stop: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { include_usage: false, accumulated: true }
+        Self { include_usage: false, accumulated: true, tells_stop: false }
     }
 }
 

@@ -34,6 +34,7 @@ mod inline_agents;
 mod keep_alive;
 mod leaving;
 mod logs;
+mod model_wishes;
 mod models;
 mod moving;
 mod names;

@@ -24,6 +24,7 @@ use super::fetch::Fetched;
 use super::format::Shape;
 use super::media::Media;
 use super::names::ToolNames;
+use super::piece::STOP_SEQUENCE;
 use super::raw_json::RawJson;
 use super::tools::{Offer, Offered};
 use super::transcript::{Manner, Said, Writer, lacks_thoughts};
@@ -50,6 +51,8 @@ pub(super) struct Call {
     pub(super) metadata: HashMap<String, String>,
     pub(super) performance: Option<PerformanceConfiguration>,
     pub(super) tier: Option<ServiceTier>,
+    /// What of the model's own answer is asked for.
+    pub(super) paths: Option<Vec<String>>,
     guardrail: Option<(String, String)>,
     /// What the SDK cannot write in order.
     pub(super) json: RawJson,
@@ -143,8 +146,13 @@ pub(super) fn prepare(
             answer_tool: shape.into_tool(),
             one_call: generation.parallel_tool_calls == Some(false),
             shows_thoughts: shows_thoughts(model, family, request),
+            only_stop: match generation.stop.as_slice() {
+                [alone] => Some(alone.as_str().into()),
+                _ => None,
+            },
             taken: messages(ask).flat_map(|m| &m.tool_calls).map(|c| c.id.clone()).collect(),
         },
+        paths: response_paths(generation, family),
         streams: model.stream && !(has_tools && family.tools == Tools::Whole),
     })
 }
@@ -254,6 +262,12 @@ fn top_k(generation: &Generation, family: &Family, is_fixed: bool) -> Option<(St
         Maker::Amazon => Some(("inferenceConfig".to_owned(), json!({ "topK": top_k }))),
         Maker::Other => None,
     }
+}
+
+/// Converse does not say which text ended an answer; Claude's own answer does.
+fn response_paths(generation: &Generation, family: &Family) -> Option<Vec<String>> {
+    let is_told = family.maker == Maker::Anthropic && !generation.stop.is_empty();
+    is_told.then(|| vec![format!("/{STOP_SEQUENCE}")])
 }
 
 fn tool_configuration(

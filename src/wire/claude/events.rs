@@ -148,11 +148,13 @@ impl Events {
 
     fn finished(&mut self, sequence: u64, reason: FinishReason, out: &mut BytesMut) {
         let usage = self.blocks.usage();
-        let reason = stop_reason(self.blocks.finish(reason));
+        let end = self.blocks.end(reason);
         let delta = |out: &mut BytesMut| {
             out.put_slice(br#"{"type":"message_delta","delta":{"stop_reason":"#);
-            json_text::string(reason, out);
-            out.put_slice(br#","stop_sequence":null},"usage":"#);
+            json_text::string(stop_reason(&end), out);
+            out.put_slice(br#","stop_sequence":"#);
+            json_text::value(&end.stop_sequence.as_deref(), out);
+            out.put_slice(br#"},"usage":"#);
             json_text::value(&UsageBody::from(usage), out);
             out.put_u8(b'}');
         };

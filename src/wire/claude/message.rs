@@ -21,7 +21,7 @@ struct Message<'a> {
     model: &'a str,
     content: Vec<Content<'a>>,
     stop_reason: &'static str,
-    stop_sequence: (),
+    stop_sequence: Option<&'a str>,
     usage: UsageBody,
 }
 
@@ -69,8 +69,8 @@ pub(super) fn write(head: &Head, events: &[TurnEvent]) -> Bytes {
         role: "assistant",
         model: head.model.as_str(),
         content: row.blocks.iter().map(content).collect(),
-        stop_reason: stop_reason(row.finish),
-        stop_sequence: (),
+        stop_reason: stop_reason(&row.end),
+        stop_sequence: row.end.stop_sequence.as_deref(),
         usage: row.usage.into(),
     };
     let mut out = BytesMut::with_capacity(1_024);

@@ -22,8 +22,8 @@
 //! `inference_geo` change nothing; tools that run on Anthropic's side, `mcp_servers` and blocks
 //! that belong to either are refused.
 //!
-//! Answers leave out citations and files. `stop_sequence` is always null: which text ended an
-//! answer is not told. An interrupted turn ends with `end_turn`, since the client knows. Thinking
+//! Answers leave out citations and files. `stop_sequence` is null where the upstream does not tell
+//! which text ended an answer. An interrupted turn ends with `end_turn`, since the client knows. Thinking
 //! comes as blocks, with its signature where the upstream gave one; in the next request they may
 //! come back, as SDKs send them, or not: the session keeps them for the upstream.
 //!
@@ -37,6 +37,7 @@ use serde::Serialize;
 
 use crate::turn::{Failure, FailureKind, FinishReason, RequestId, TurnEvent};
 
+use super::blocks::End;
 use super::{
     Asked, Asks, Defaults, Encoder, Endpoint, Head, Options, Replied, Streams, WireFormat,
     bedrock_error, endpoint, json_text, member, sse,
@@ -234,8 +235,9 @@ fn message_id(head: &Head) -> String {
 }
 
 /// The reason on the wire.
-fn stop_reason(reason: FinishReason) -> &'static str {
-    match reason {
+fn stop_reason(end: &End) -> &'static str {
+    match end.reason {
+        FinishReason::Stop if end.is_stopped => "stop_sequence",
         FinishReason::Stop | FinishReason::Interrupted => "end_turn",
         FinishReason::Length => "max_tokens",
         FinishReason::ToolCalls => "tool_use",

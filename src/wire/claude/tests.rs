@@ -419,3 +419,21 @@ fn every_target_has_a_format_of_its_own() {
         "target_format must be one of bedrock_claude, bedrock_titan, openai"
     );
 }
+
+#[test]
+fn the_text_that_ended_an_answer_is_told_where_nothing_else_is_waited_for() {
+    let ended = |before: Vec<TurnEvent>, reason| {
+        let end = [TurnEvent::StopSequence(Some("END".into())), TurnEvent::Finished(reason)];
+        let events: Vec<_> = [TurnEvent::Started].into_iter().chain(before).chain(end).collect();
+        let whole = Anthropic.whole(&head(), Options::default(), &events);
+        let whole: Value = serde_json::from_slice(&whole).unwrap();
+        let streamed = stream(&events);
+        let told = [&whole["stop_reason"], &whole["stop_sequence"]].map(Value::to_string);
+        let same = format!(r#""delta":{{"stop_reason":{},"stop_sequence":{}}}"#, told[0], told[1]);
+        assert!(streamed.contains(&same), "{streamed}");
+        told.join(" ")
+    };
+    assert_eq!(ended(vec![], FinishReason::Stop), r#""stop_sequence" "END""#);
+    assert_eq!(ended(vec![call(0)], FinishReason::Stop), r#""tool_use" null"#);
+    assert_eq!(ended(vec![], FinishReason::Length), r#""max_tokens" null"#);
+}

@@ -20,6 +20,11 @@ use crate::wire::{Asked, Defaults, Options, body};
 
 use super::content::{self, Blocks};
 
+/// Paths into the model's own answer; the API takes no more.
+const MAX_PATHS: usize = 10;
+/// The one that is known here.
+const STOP_SEQUENCE: &str = "/stop_sequence";
+
 /// The members that are read; every other one is skipped.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object")]
@@ -37,6 +42,7 @@ struct Body<'a> {
     performance_config: Option<Performance>,
     service_tier: Option<Tier>,
     output_config: Option<OutputConfig>,
+    additional_model_response_field_paths: Option<AtMost<String, MAX_PATHS>>,
     guardrail_config: Option<IgnoredAny>,
     prompt_variables: Option<IgnoredAny>,
 }
@@ -211,9 +217,11 @@ pub(super) fn decode(sent: &[u8], defaults: &Defaults) -> Result<Asked, Failure>
         let blocks = content::read(&format!("{at}.content"), content, &mut said)?;
         said.push(&at, message.role.into(), blocks)?;
     }
+    let paths = body.additional_model_response_field_paths.take();
+    let tells_stop = paths.is_some_and(|paths| paths.0.iter().any(|path| path == STOP_SEQUENCE));
     body.fill(&mut request, fields, said.allowance())?;
     request.messages = said.finish(request.end_session)?;
-    let options = Options { include_usage: true, ..Options::default() };
+    let options = Options { include_usage: true, tells_stop, ..Options::default() };
     Ok(Asked { request, stream: defaults.stream, options })
 }
 

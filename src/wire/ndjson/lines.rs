@@ -76,6 +76,7 @@ impl Lines {
             | TurnEvent::ToolCallArguments { .. }
             | TurnEvent::ReturnControl(_)
             | TurnEvent::Trace(_)
+            | TurnEvent::StopSequence(_)
             | TurnEvent::Finished(_)
             | TurnEvent::Failed(_) => {}
         }
@@ -202,7 +203,8 @@ impl Encoder for Lines {
             | TurnEvent::Citation(_)
             | TurnEvent::File(_)
             | TurnEvent::Usage(_)
-            | TurnEvent::UsageByCollaborator(_) => self.take(event),
+            | TurnEvent::UsageByCollaborator(_)
+            | TurnEvent::StopSequence(_) => self.take(event),
         }
     }
 

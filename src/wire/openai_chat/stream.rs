@@ -74,6 +74,7 @@ impl Seen {
             | TurnEvent::Thought(_)
             | TurnEvent::ReturnControl(_)
             | TurnEvent::Trace(_)
+            | TurnEvent::StopSequence(_)
             | TurnEvent::Finished(_)
             | TurnEvent::Failed(_) => {}
         }
@@ -240,7 +241,8 @@ impl Encoder for Stream {
             | TurnEvent::Trace(_)
             | TurnEvent::File(_)
             | TurnEvent::Usage(_)
-            | TurnEvent::UsageByCollaborator(_) => {}
+            | TurnEvent::UsageByCollaborator(_)
+            | TurnEvent::StopSequence(_) => {}
         }
         self.seen.take(event);
     }
