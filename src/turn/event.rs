@@ -163,6 +163,8 @@ pub struct Usage {
     pub output_tokens: u64,
     /// Of the input, those read from a prompt cache.
     pub cached_input_tokens: u64,
+    /// Of the input, those written to a prompt cache.
+    pub cache_written_tokens: u64,
     /// Of the output, those spent on reasoning.
     pub reasoning_tokens: u64,
     /// Counted by us, not told by the upstream.
@@ -176,12 +178,21 @@ impl Usage {
         self.input_tokens.saturating_add(self.output_tokens)
     }
 
+    /// Of the input, those that no prompt cache had or took.
+    #[must_use]
+    pub fn uncached_tokens(&self) -> u64 {
+        let cached = self.cached_input_tokens.saturating_add(self.cache_written_tokens);
+        self.input_tokens.saturating_sub(cached)
+    }
+
     /// Adds what a further upstream call of the same turn used.
     pub fn add(&mut self, other: &Self) {
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.cached_input_tokens =
             self.cached_input_tokens.saturating_add(other.cached_input_tokens);
+        self.cache_written_tokens =
+            self.cache_written_tokens.saturating_add(other.cache_written_tokens);
         self.reasoning_tokens = self.reasoning_tokens.saturating_add(other.reasoning_tokens);
         self.estimated |= other.estimated;
     }

@@ -30,5 +30,6 @@ pub use request::{
     TurnPolicy, TurnRequest,
 };
 pub use transcript::{
-    Confirmation, Fold, GrammarError, Message, Part, Role, Status, Thought, ToolCall,
+    CacheLife, CachePoint, Confirmation, Fold, GrammarError, Message, Part, Role, Status, Thought,
+    ToolCall,
 };

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use serde_json::Value;
 
-use super::{Generation, Message, ModelName, SessionId, ToolChoice};
+use super::{CacheLife, Generation, Message, ModelName, SessionId, ToolChoice};
 
 /// One turn, as asked for.
 #[derive(Debug, Clone, Default)]
@@ -103,7 +103,7 @@ impl DisconnectPolicy {
 }
 
 /// A function that the client can run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tool {
     /// Its name: 1 to 64 of `[a-zA-Z0-9_-]`.
     pub name: String,
@@ -111,6 +111,10 @@ pub struct Tool {
     pub description: Option<String>,
     /// The JSON schema of its arguments, an object.
     pub parameters: Option<Value>,
+    /// Whether the arguments must fit the schema to the letter, if the client says.
+    pub strict: Option<bool>,
+    /// Whether the client wants the prompt kept up to here, and how long.
+    pub cache: Option<CacheLife>,
 }
 
 /// Results of a hand-over in the upstream's own spelling.

@@ -100,7 +100,7 @@ pub(super) fn tool(
     })?;
     let parameters = schema.map(|raw| allowance.object(raw)).transpose();
     let parameters = parameters.map_err(|why| wrong(format!("{at}.{member}"), why))?;
-    Ok(Tool { name, description, parameters })
+    Ok(Tool { name, description, parameters, ..Tool::default() })
 }
 
 /// Puts tools and the choice among them into a request; `params` are the names of both there.

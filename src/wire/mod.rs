@@ -21,6 +21,7 @@ mod bedrock_frames;
 mod blocks;
 mod body;
 mod bounded;
+mod cache_mark;
 pub mod caller;
 pub mod claude;
 pub mod converse;

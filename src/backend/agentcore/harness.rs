@@ -218,6 +218,7 @@ fn usage(used: &HarnessTokenUsage) -> Usage {
         input_tokens: count(used.input_tokens) + cached + written,
         output_tokens: count(used.output_tokens),
         cached_input_tokens: cached,
+        cache_written_tokens: written,
         ..Usage::default()
     }
 }
@@ -447,7 +448,12 @@ mod tests {
 
     #[test]
     fn a_function_without_description_or_schema_is_still_one() {
-        let tool = Tool { name: "clock".to_owned(), description: None, parameters: None };
+        let tool = Tool {
+            name: "clock".to_owned(),
+            description: None,
+            parameters: None,
+            ..Tool::default()
+        };
         let built = inline_function(&tool);
         let Some(HarnessToolConfiguration::InlineFunction(config)) = built.config() else {
             panic!("{built:?}")

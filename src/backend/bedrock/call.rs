@@ -19,7 +19,8 @@ use crate::turn::{Failure, FailureKind, Generation, Latency, Message, Part, Turn
 
 use super::answer::Reading;
 use super::attachment::Attachment;
-use super::families::{Family, Maker, Sampling, Thinking, Tools};
+use super::cache::Prompt;
+use super::families::{Caching, Family, Maker, Sampling, Thinking, Tools};
 use super::fetch::Fetched;
 use super::format::Shape;
 use super::media::Media;
@@ -192,32 +193,56 @@ impl Turn<'_> {
         let writer = Writer::new(manner, media, &mut names, &mut json);
         let mut said = writer.write(&ask.history, &ask.input)?;
 
+        let mut system = instructions(&ask.system, family.cache)?;
         let told = shape.told().map(str::to_owned).into_iter().chain(offer.told.take());
-        let mut system = instructions(&ask.system, told);
+        system.extend(told.map(SystemContentBlock::Text));
         if !family.system {
             put_before(&mut said, std::mem::take(&mut system));
         }
-        let mut system: Vec<_> = system.into_iter().map(SystemContentBlock::Text).collect();
+        let mut prompt = Prompt { tools: &mut offer.tools, system: &mut system, said: &mut said };
         if model.text.prompt_cache == PromptCache::Auto {
-            cache::mark(&mut said, &mut system, &mut offer.tools, family.cache)?;
+            prompt.mark(family.cache)?;
         }
-        cache::limit(&mut said);
+        prompt.limit();
         Ok(Spoken { said, system, offer, names, json })
     }
 }
 
-/// The client's instructions, and what the model has to be told besides.
-fn instructions(system: &[Message], told: impl Iterator<Item = String>) -> Vec<String> {
-    let texts = system.iter().map(Message::plain_text).chain(told);
-    texts.filter(|text| !text.trim().is_empty()).collect()
+/// The client's instructions, a message of them in one text unless the prompt is to be kept up to
+/// a place within it.
+fn instructions(system: &[Message], caching: Caching) -> Result<Vec<SystemContentBlock>, Failure> {
+    let mut blocks = Vec::new();
+    let put = |parts: &[Part], blocks: &mut Vec<_>| {
+        let text = Message::text_of(parts);
+        blocks.extend((!text.trim().is_empty()).then_some(SystemContentBlock::Text(text)));
+    };
+    for message in system {
+        let (mut rest, mut taken) = (message.parts.as_slice(), 0);
+        let points = message.cache_points.iter().filter(|_| caching != Caching::None);
+        for point in points {
+            let (before, after) = rest.split_at(point.after.saturating_sub(taken).min(rest.len()));
+            put(before, &mut blocks);
+            (rest, taken) = (after, point.after);
+            if blocks.last().is_some_and(SystemContentBlock::is_text) {
+                let point = cache::point(caching, point.life)?;
+                blocks.extend(point.map(SystemContentBlock::CachePoint));
+            }
+        }
+        put(rest, &mut blocks);
+    }
+    Ok(blocks)
 }
 
 /// For models without a place for instructions: the user says them.
-fn put_before(said: &mut [Said], instructions: Vec<String>) {
+fn put_before(said: &mut [Said], instructions: Vec<SystemContentBlock>) {
     let Some(first) = said.iter_mut().find(|said| said.role == ConversationRole::User) else {
         return;
     };
-    first.blocks.splice(0..0, instructions.into_iter().map(ContentBlock::Text));
+    let texts = instructions.into_iter().filter_map(|block| match block {
+        SystemContentBlock::Text(text) => Some(ContentBlock::Text(text)),
+        _ => None,
+    });
+    first.blocks.splice(0..0, texts);
 }
 
 fn inference(

@@ -153,6 +153,7 @@ fn usage(used: &TokenUsage) -> Usage {
         input_tokens: count(used.input_tokens) + cached + written,
         output_tokens: count(used.output_tokens),
         cached_input_tokens: cached,
+        cache_written_tokens: written,
         ..Usage::default()
     }
 }

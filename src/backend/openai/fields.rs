@@ -1,6 +1,6 @@
 //! What becomes of a request's members: nearly all of them are the upstream's own.
 
-use crate::backend::fields::{ANY_OTHER, Fields, Treatment};
+use crate::backend::fields::{ANY_OTHER, CACHE_CONTROL, Fields, STRICT, Treatment};
 
 use Treatment::{Ignored, Mapped, Passed, Refused};
 
@@ -9,6 +9,8 @@ const NO_LOGPROBS: &str = "answers of a session come without logprobs; leave the
 pub(super) const FIELDS: Fields = &[
     ("messages", Mapped),
     ("tools", Mapped),
+    (STRICT, Mapped),
+    (CACHE_CONTROL, Ignored),
     ("tool_choice", Mapped),
     ("parallel_tool_calls", Mapped),
     ("max_completion_tokens", Mapped),

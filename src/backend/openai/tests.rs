@@ -71,8 +71,12 @@ fn full_request() -> TurnRequest {
         "any other": [1]});
     let Value::Object(extra) = extra else { unreachable!("it is written so") };
     let schema = json!({"type": "object"});
-    let tool =
-        Tool { name: "look".to_owned(), description: None, parameters: Some(schema.clone()) };
+    let tool = Tool {
+        name: "look".to_owned(),
+        description: None,
+        parameters: Some(schema.clone()),
+        ..Tool::default()
+    };
     TurnRequest {
         messages: vec![Message::text(Role::System, "be kind")],
         metadata: [("a".to_owned(), "b".to_owned())].into(),

@@ -23,7 +23,11 @@ fn usage(answer: &Answer) -> Value {
         "prompt_tokens": prompt,
         "completion_tokens": output,
         "total_tokens": prompt + output,
-        "prompt_tokens_details": {"cached_tokens": answer.usage.prompt.cache_read, "audio_tokens": 0},
+        "prompt_tokens_details": {
+            "cached_tokens": answer.usage.prompt.cache_read,
+            "cache_write_tokens": answer.usage.prompt.cache_write(),
+            "audio_tokens": 0,
+        },
         "completion_tokens_details": {
             "reasoning_tokens": answer.usage.thoughts, "audio_tokens": 0,
             "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,

@@ -298,6 +298,7 @@ fn tools(body: &Body) -> Result<Option<ToolConfig>, Wrong> {
             name: name.to_owned(),
             description: function["description"].as_str().map(str::to_owned),
             input_schema: InputSchema::Json(schema),
+            strict: function["strict"].as_bool(),
         });
     }
     let tool_choice = choice(body.tool_choice.as_ref(), &specs)?;

@@ -174,12 +174,12 @@ impl Events {
     fn metrics(&self, usage: Usage) -> InvocationMetrics {
         let elapsed = self.clock.elapsed();
         InvocationMetrics {
-            input_token_count: usage.input_tokens.saturating_sub(usage.cached_input_tokens),
+            input_token_count: usage.uncached_tokens(),
             output_token_count: usage.output_tokens,
             invocation_latency: elapsed.as_millis(),
             first_byte_latency: self.clock.first.unwrap_or(elapsed).as_millis(),
             cache_read_input_token_count: usage.cached_input_tokens,
-            cache_write_input_token_count: 0,
+            cache_write_input_token_count: usage.cache_written_tokens,
         }
     }
 

@@ -18,7 +18,7 @@
 //!
 //! `model` and `max_tokens` may be left out. `thinking` with a budget is an effort to models that
 //! know no budgets: below 2048 tokens low, below 4096 medium, below 8192 high, below 16384
-//! xhigh, else max. `cache_control`, `anthropic_beta`, `container`, `context_management` and
+//! xhigh, else max. `anthropic_beta`, `container`, `context_management` and
 //! `inference_geo` change nothing; tools that run on Anthropic's side, `mcp_servers` and blocks
 //! that belong to either are refused.
 //!

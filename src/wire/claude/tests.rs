@@ -4,8 +4,8 @@ use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use crate::turn::{
-    AnswerFormat, Confirmation, Effort, FailureKind, FinishReason, ModelName, Part, Role, Status,
-    Thought, ToolChoice, TurnEvent, Usage,
+    AnswerFormat, CacheLife, CachePoint, Confirmation, Effort, FailureKind, FinishReason,
+    ModelName, Part, Role, Status, Thought, ToolChoice, TurnEvent, Usage,
 };
 use crate::wire::{Asked, Defaults, Encoder as _, FORMATS, Head, Options, WireFormat as _};
 
@@ -436,4 +436,44 @@ fn the_text_that_ended_an_answer_is_told_where_nothing_else_is_waited_for() {
     assert_eq!(ended(vec![], FinishReason::Stop), r#""stop_sequence" "END""#);
     assert_eq!(ended(vec![call(0)], FinishReason::Stop), r#""tool_use" null"#);
     assert_eq!(ended(vec![], FinishReason::Length), r#""max_tokens" null"#);
+}
+
+#[test]
+fn marks_for_the_cache_stand_behind_what_they_mark() {
+    let mark = json!({ "type": "ephemeral" });
+    let hour = json!({ "type": "ephemeral", "ttl": "1h" });
+    let asked = decode(&json!({
+        "system": [
+            { "type": "text", "text": "Be kind.", "cache_control": hour },
+            { "type": "text", "text": "It is noon." },
+        ],
+        "tools": [{ "name": "f", "input_schema": {}, "strict": true, "cache_control": mark }],
+        "messages": [
+            { "role": "user", "content": [
+                { "type": "text", "text": "Long.", "cache_control": mark },
+                { "type": "text", "text": "Short." },
+            ] },
+            { "role": "assistant", "content": [
+                { "type": "tool_use", "id": "t", "name": "f", "input": {}, "cache_control": mark },
+            ] },
+            { "role": "user", "content": [
+                { "type": "tool_result", "tool_use_id": "t", "content": "x", "cache_control": hour },
+            ] },
+        ],
+    }));
+    let point = |after, life| CachePoint { after, life };
+    let points = asked.request.messages.iter().map(|message| message.cache_points.as_slice());
+    let expected: [&[CachePoint]; 4] = [
+        &[point(1, CacheLife::Hour)],
+        &[point(1, CacheLife::FiveMinutes)],
+        &[point(0, CacheLife::FiveMinutes)],
+        &[point(1, CacheLife::Hour)],
+    ];
+    assert_eq!(points.collect::<Vec<_>>(), expected);
+    let tool = &asked.request.tools[0];
+    assert_eq!((tool.cache, tool.strict), (Some(CacheLife::FiveMinutes), Some(true)));
+    let wrong = asking(json!({ "tools": [
+        { "name": "f", "input_schema": {}, "cache_control": { "type": "ephemeral", "ttl": "2d" } },
+    ] }));
+    assert_eq!(refusal(&wrong).0, "tools[0].cache_control");
 }

@@ -13,6 +13,7 @@ use crate::wire::agent_fields::Texts;
 use crate::wire::asking::{self, MAX_TOOLS, Sampling, Stops, Thinking};
 use crate::wire::body::wrong;
 use crate::wire::bounded::{Allowance, AtMost};
+use crate::wire::cache_mark::CacheMark;
 use crate::wire::extension::Extension;
 use crate::wire::said::{MAX_BLOCKS_AT_ONCE, MAX_MESSAGES, Transcript};
 use crate::wire::whole::Whole;
@@ -95,7 +96,7 @@ struct ToolConfig<'a> {
 struct SentTool<'a> {
     #[serde(borrow)]
     tool_spec: Option<ToolSpec<'a>>,
-    cache_point: Option<IgnoredAny>,
+    cache_point: Option<CacheMark>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,6 +106,7 @@ struct ToolSpec<'a> {
     description: Option<String>,
     #[serde(borrow)]
     input_schema: Option<InputSchema<'a>>,
+    strict: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -282,13 +284,16 @@ impl Body<'_> {
 
 impl ToolConfig<'_> {
     fn fill(self, request: &mut TurnRequest, allowance: &mut Allowance) -> Result<(), Failure> {
-        let mut tools = Vec::new();
+        let mut tools: Vec<Tool> = Vec::new();
         let sent = self.tools.map(|tools| tools.0).unwrap_or_default();
         for (index, tool) in sent.into_iter().enumerate() {
             let at = format!("toolConfig.tools[{index}]");
             match (tool.tool_spec, tool.cache_point) {
                 (Some(spec), _) => tools.push(spec.read(&format!("{at}.toolSpec"), allowance)?),
-                (None, Some(_)) => {}
+                (None, Some(CacheMark(life))) => {
+                    // One in front of all tools keeps nothing.
+                    tools.last_mut().into_iter().for_each(|tool| tool.cache = Some(life));
+                }
                 (None, None) => {
                     let message = format!("{at} must be a toolSpec: other tools are not run here");
                     let failure = Failure::new(FailureKind::UnsupportedParameter, message);
@@ -316,7 +321,8 @@ impl ToolSpec<'_> {
     fn read(self, at: &str, allowance: &mut Allowance) -> Result<Tool, Failure> {
         let schema = self.input_schema.and_then(|schema| schema.json);
         let schema = ("inputSchema.json", schema);
-        asking::tool(at, (self.name, self.description), schema, allowance)
+        let tool = asking::tool(at, (self.name, self.description), schema, allowance)?;
+        Ok(Tool { strict: self.strict, ..tool })
     }
 }
 

@@ -14,8 +14,8 @@
 //! | `additionalModelRequestFields.outcrop` | as in a [chat request](super::openai_chat) |
 //!
 //! Of `additionalModelRequestFields` are read besides: `top_k`, `thinking` or `reasoning_config`
-//! (Claude's spelling) and `reasoning_effort`; the others change nothing, nor do cache points
-//! and citations asked of documents. Of `additionalModelResponseFieldPaths` there is
+//! (Claude's spelling) and `reasoning_effort`; the others change nothing, nor do
+//! citations asked of documents. Of `additionalModelResponseFieldPaths` there is
 //! `/stop_sequence`, answered where a stop text ended the answer and it is known which; other
 //! paths find nothing. `guardrailConfig` and
 //! `promptVariables` are refused: guardrails are set where models are configured. `serviceTier`

@@ -80,23 +80,22 @@ impl<'a> ModelFields<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct UsageBody {
-    /// Without those that were read from a cache.
+    /// Without those that were read from a cache or written to it.
     input_tokens: u64,
     output_tokens: u64,
     total_tokens: u64,
     cache_read_input_tokens: u64,
-    /// Always 0: what was written to a cache is not told apart.
     cache_write_input_tokens: u64,
 }
 
 impl From<Usage> for UsageBody {
     fn from(usage: Usage) -> Self {
         Self {
-            input_tokens: usage.input_tokens.saturating_sub(usage.cached_input_tokens),
+            input_tokens: usage.uncached_tokens(),
             output_tokens: usage.output_tokens,
             total_tokens: usage.total_tokens(),
             cache_read_input_tokens: usage.cached_input_tokens,
-            cache_write_input_tokens: 0,
+            cache_write_input_tokens: usage.cache_written_tokens,
         }
     }
 }

@@ -5,8 +5,8 @@ use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use crate::turn::{
-    Confirmation, Effort, Failure, FailureKind, FinishReason, Latency, Part, Role, Status, Thought,
-    ToolChoice, TurnEvent, TurnRequest, Usage,
+    CacheLife, Confirmation, Effort, Failure, FailureKind, FinishReason, Latency, Part, Role,
+    Status, Thought, ToolChoice, TurnEvent, TurnRequest, Usage,
 };
 use crate::wire::{Defaults, Encoder as _, Options, WireFormat as _};
 
@@ -292,4 +292,33 @@ fn the_text_that_ended_an_answer_is_told_to_who_asked_for_it() {
     let alone = json!({ "stopReason": "stop_sequence" });
     assert_eq!(told(Some("END"), Options::default()), alone);
     assert_eq!(told(None, asked.options), alone);
+}
+
+#[test]
+fn cache_points_stand_behind_what_comes_before_them() {
+    let point = json!({ "cachePoint": { "type": "default" } });
+    let hour = json!({ "cachePoint": { "type": "default", "ttl": "1h" } });
+    let request = decode(&json!({
+        "system": [{ "text": "Be kind." }, hour],
+        "toolConfig": { "tools": [
+            { "toolSpec": { "name": "f", "inputSchema": { "json": {} }, "strict": true } }, point,
+        ] },
+        "messages": [
+            { "role": "user", "content": [{ "text": "Long." }, point, { "text": "Short." }] },
+            { "role": "assistant", "content": [
+                { "toolUse": { "toolUseId": "t", "name": "f", "input": {} } },
+            ] },
+            { "role": "user", "content": [
+                { "toolResult": { "toolUseId": "t", "content": [{ "text": "x" }] } }, hour,
+            ] },
+        ],
+    }));
+    let points = request.messages.iter().map(|message| {
+        let points = message.cache_points.iter();
+        points.map(|point| (point.after, point.life)).collect::<Vec<_>>()
+    });
+    let (usual, hour) = (CacheLife::FiveMinutes, CacheLife::Hour);
+    let expected = [vec![(1, hour)], vec![(1, usual)], vec![], vec![(1, hour)]];
+    assert_eq!(points.collect::<Vec<_>>(), expected);
+    assert_eq!((request.tools[0].cache, request.tools[0].strict), (Some(usual), Some(true)));
 }

@@ -57,6 +57,7 @@ fn asked(message: &Value) -> Tokens {
     Tokens::More(Usage {
         input_tokens: count(message, "/usage/input_tokens") + cached + written,
         cached_input_tokens: cached,
+        cache_written_tokens: written,
         ..Usage::default()
     })
 }

@@ -71,6 +71,7 @@ fn used(event: &Value) -> Tokens {
         input_tokens: count(event, "/usage/inputTokens") + cached + written,
         output_tokens: count(event, "/usage/outputTokens"),
         cached_input_tokens: cached,
+        cache_written_tokens: written,
         ..Usage::default()
     })
 }

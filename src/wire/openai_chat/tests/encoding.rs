@@ -60,6 +60,7 @@ fn usage(estimated: bool) -> TurnEvent {
         cached_input_tokens: 4,
         reasoning_tokens: 1,
         estimated,
+        ..Usage::default()
     })
 }
 
