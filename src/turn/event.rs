@@ -6,6 +6,7 @@
 //! turn  = Started { event } ( Finished | Failed )
 //! event = Text | Reasoning | Thought | ToolCallStarted { ToolCallArguments } | ReturnControl
 //!       | Citation | Trace | File | Usage | UsageByCollaborator | StopSequence
+//!       | Logprobs
 //! ```
 //!
 //! Tool calls are numbered from 0 without gaps, and the arguments of one are complete before the
@@ -66,6 +67,8 @@ pub enum TurnEvent {
     /// One of the texts in the request's [`stop`](super::Generation::stop) ended the answer:
     /// which one, where that is known. At most once, before `Finished(Stop)`.
     StopSequence(Option<Arc<str>>),
+    /// How likely the tokens of the text that came last were, where the client asks for it.
+    Logprobs(Arc<Logprobs>),
     /// The turn ended as it should. Last.
     Finished(FinishReason),
     /// The turn ended as it should not. Last.
@@ -91,6 +94,7 @@ impl TurnEvent {
             | Self::ToolCallArguments { .. }
             | Self::ReturnControl(_)
             | Self::File(_)
+            | Self::Logprobs(_)
             | Self::Finished(_)
             | Self::Failed(_) => true,
             Self::Started
@@ -118,6 +122,7 @@ impl TurnEvent {
                 Self::Trace(trace) => trace.weight,
                 Self::File(file) => file.bytes.len(),
                 Self::UsageByCollaborator(shares) => shares.len() * FIXED,
+                Self::Logprobs(logprobs) => logprobs.weight,
                 Self::StopSequence(text) => text.as_ref().map_or(0, |text| text.len()),
                 Self::Started | Self::Usage(_) | Self::Finished(_) | Self::Failed(_) => 0,
             }
@@ -214,6 +219,17 @@ pub struct ReturnControl {
     pub invocation_id: String,
     /// The calls, each in the service's own JSON spelling.
     pub inputs: Vec<Value>,
+    /// Roughly how many bytes it holds.
+    pub weight: usize,
+}
+
+/// How likely tokens were (`logprobs` of OpenAI's chat), an entry each in OpenAI's spelling.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logprobs {
+    /// Tokens of the answer.
+    pub content: Vec<Value>,
+    /// Tokens of a refusal.
+    pub refusal: Vec<Value>,
     /// Roughly how many bytes it holds.
     pub weight: usize,
 }

@@ -16,8 +16,8 @@ pub mod transcript;
 
 pub use embedding::{EmbeddingInput, EmbeddingRequest, Embeddings};
 pub use event::{
-    Citation, CollaboratorUsage, FinishReason, OutputFile, Reference, ReturnControl, Span, Trace,
-    TurnEvent, Usage,
+    Citation, CollaboratorUsage, FinishReason, Logprobs, OutputFile, Reference, ReturnControl,
+    Span, Trace, TurnEvent, Usage,
 };
 pub use failure::{Failure, FailureKind, Fault};
 pub use generation::{AnswerFormat, Effort, Generation, JsonSchema, ToolChoice};

@@ -319,7 +319,8 @@ impl Fold {
             | TurnEvent::Trace(_)
             | TurnEvent::File(_)
             | TurnEvent::UsageByCollaborator(_)
-            | TurnEvent::StopSequence(_) => {}
+            | TurnEvent::StopSequence(_)
+            | TurnEvent::Logprobs(_) => {}
         }
         Ok(())
     }

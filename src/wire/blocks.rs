@@ -120,7 +120,8 @@ impl Blocks {
             | TurnEvent::Citation(_)
             | TurnEvent::Trace(_)
             | TurnEvent::File(_)
-            | TurnEvent::UsageByCollaborator(_) => [None; MOST_STEPS],
+            | TurnEvent::UsageByCollaborator(_)
+            | TurnEvent::Logprobs(_) => [None; MOST_STEPS],
         };
         steps.into_iter().flatten()
     }

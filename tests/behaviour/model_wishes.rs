@@ -134,3 +134,175 @@ async fn a_strict_tool_is_strict_upstream() {
     assert_eq!(asked[1]["tools"][0]["function"]["strict"], true);
     assert_eq!(asked[2]["toolConfig"]["tools"][0]["toolSpec"].get("strict"), None);
 }
+
+#[tokio::test]
+async fn how_likely_tokens_were_comes_back_whole_and_in_streams() {
+    let broker = broker().await;
+    let ask = || {
+        let ask = broker.ask("say: one two").at_model("gpt").with("logprobs", json!(true));
+        ask.with("top_logprobs", json!(2))
+    };
+    let whole = ask().whole().answer().await;
+    let entries = whole.body["choices"][0]["logprobs"]["content"].as_array().unwrap();
+    let tokens: String = entries.iter().map(|entry| entry["token"].as_str().unwrap()).collect();
+    assert_eq!(tokens, "one two");
+    assert_eq!(entries[0]["top_logprobs"].as_array().unwrap().len(), 2);
+    let streamed = ask().answer().await;
+    let told = streamed.frames.iter().filter_map(|frame| {
+        let entries = frame.json().pointer("/choices/0/logprobs/content")?.clone();
+        Some(entries[0]["token"].as_str()?.to_owned())
+    });
+    assert_eq!((streamed.text.as_str(), told.collect::<String>()), ("one two", tokens));
+    let without = broker.ask("say: one two").at_model("gpt").whole().answer().await;
+    assert_eq!(without.body["choices"][0]["logprobs"], Value::Null);
+}
+
+#[tokio::test]
+async fn thoughts_that_were_signed_and_budgets_for_them_stay_away_from_openai() {
+    let broker = broker().await;
+    let signed = json!({ "type": "thinking", "thinking": "My own.", "signature": "c2ln" });
+    let body = json!({
+        "model": "gpt", "max_tokens": 4_000,
+        "thinking": { "type": "enabled", "budget_tokens": 3_000 },
+        "tools": [{ "name": "look", "input_schema": { "type": "object" } }],
+        "messages": [
+            { "role": "user", "content": "What is there?" },
+            { "role": "assistant", "content": [
+                signed,
+                { "type": "redacted_thinking", "data": "aGk=" },
+                { "type": "tool_use", "id": "t1", "name": "look", "input": {} },
+            ] },
+            { "role": "user", "content": [
+                { "type": "tool_result", "tool_use_id": "t1", "content": "A tree." },
+            ] },
+        ],
+    });
+    let mut reply = broker.post("/v1/messages", &body).send().await;
+    let answer = reply.text().await;
+    assert_eq!(reply.status, 200, "{answer}");
+    let asked = requests(&broker).await.remove(0);
+    assert_eq!(asked["reasoning_effort"], "medium");
+    assert_eq!(asked.get("thinking"), None);
+    for sealed in ["My own.", "c2ln", "aGk="] {
+        assert!(!asked.to_string().contains(sealed), "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn the_model_behind_an_inference_profile_is_asked_for_once() {
+    let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123";
+    let tables =
+        format!("[[models]]\nname = \"ours\"\nbackend = \"bedrock\"\nmodel_id = \"{arn}\"\n");
+    let broker = Broker::with(Setup { tables: &tables, ..Setup::default() }).await;
+    for _ in 0..2 {
+        let ask = broker.ask("think: I wonder.; say: fine").at_model("ours");
+        let answer = ask.with("reasoning_effort", json!("medium")).answer().await;
+        assert_eq!(answer.text, "fine");
+    }
+    let asked = requests(&broker).await;
+    let thinking = &asked[1]["additionalModelRequestFields"]["thinking"];
+    assert_eq!(thinking["budget_tokens"], 2_048, "as Claude is told: {}", asked[1]);
+    assert_eq!(broker.control_plane_calls("GetInferenceProfile").await, 1);
+    assert!(broker.log().contains("claude-sonnet-4"), "{}", broker.log());
+}
+
+#[tokio::test]
+async fn a_profile_that_may_not_be_looked_into_is_trusted_but_for_thinking() {
+    let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123";
+    let tables =
+        format!("[[models]]\nname = \"ours\"\nbackend = \"bedrock\"\nmodel_id = \"{arn}\"\n");
+    let fault = json!({ "fault": "access-denied", "operation": "GetInferenceProfile" });
+    let setup = Setup { tables: &tables, control_plane: Some(fault), ..Setup::default() };
+    let broker = Broker::with(setup).await;
+    assert_eq!(broker.ask("say: fine").at_model("ours").text().await, "fine");
+    let ask = broker.ask("say: fine").at_model("ours").with("reasoning_effort", json!("high"));
+    let refused = ask.answer().await;
+    assert_eq!(
+        (refused.status, refused.error()["param"].as_str()),
+        (400, Some("reasoning_effort"))
+    );
+    assert!(refused.error()["message"].as_str().unwrap().contains("foundation_model"));
+    assert_eq!(broker.control_plane_calls("GetInferenceProfile").await, 1);
+}
+
+#[tokio::test]
+async fn films_reach_nova_in_every_dialect_that_has_them_and_no_model_that_sees_none() {
+    let broker = broker().await;
+    let (film, url) = ("AAAAGGZ0eXBtcDQy", "data:video/mp4;base64,AAAAGGZ0eXBtcDQy");
+    let part = json!({ "type": "video_url", "video_url": { "url": url } });
+    let content = json!([{ "type": "text", "text": "What is this?" }, part]);
+    let messages = json!([{ "role": "user", "content": content }]);
+    let ask = |model: &str| broker.ask("").at_model(model).with("messages", messages.clone());
+    let answer = ask("nova").answer().await;
+    answer.expect_ok();
+    assert!(answer.text.contains("video (mp4"), "{}", answer.text);
+    for source in [json!({ "bytes": film }), json!({ "s3Location": { "uri": "s3://films/a.mp4" } })]
+    {
+        let video = json!({ "video": { "format": "mp4", "source": source } });
+        let messages = json!([{ "role": "user", "content": [video, { "text": "What is this?" }] }]);
+        let body = json!({ "messages": messages });
+        let answer = broker.post("/model/nova/converse", &body).send().await.json().await;
+        let text = answer["output"]["message"]["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains("video"), "{answer}");
+    }
+    let asked = requests(&broker).await;
+    assert_eq!(asked[0]["messages"][0]["content"][1]["video"]["source"]["bytes"], film);
+    let refused = ask("claude").answer().await;
+    assert_eq!((refused.status, refused.error()["param"].as_str()), (400, Some("messages")));
+    assert!(refused.error()["message"].as_str().unwrap().contains("videos"));
+}
+
+/// The vector of a text, and the body that the model was asked with.
+async fn embedded(broker: &Broker, model: &str, more: &Value) -> (usize, Value) {
+    let mut body = json!({ "model": model, "input": "fees" });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let answer = broker.post("/v1/embeddings", &body).send().await.json().await;
+    let length = answer["data"][0]["embedding"].as_array().map_or(0, Vec::len);
+    (length, requests(broker).await.pop().unwrap())
+}
+
+#[tokio::test]
+async fn cohere_is_asked_for_vectors_in_its_own_words() {
+    let settings = "routing.allow_direct = true";
+    let broker = Broker::with(Setup { settings, ..Setup::default() }).await;
+    for purpose in ["search_document", "search_query", "classification", "clustering"] {
+        let wish = json!({ "input_type": purpose });
+        let expected = json!({ "texts": ["fees"], "input_type": purpose });
+        assert_eq!(embedded(&broker, "cohere.embed-english-v3", &wish).await, (1_024, expected));
+    }
+    for length in [256, 512, 1_024, 1_536] {
+        let wish = json!({ "dimensions": length });
+        let (made, asked) = embedded(&broker, "cohere.embed-v4:0", &wish).await;
+        assert_eq!((made, &asked["output_dimension"]), (length, &json!(length)));
+    }
+}
+
+#[tokio::test]
+async fn nova_is_asked_for_vectors_in_its_own_words_and_talks_by_converse_alone() {
+    let settings = "routing.allow_direct = true";
+    let setup = Setup { settings, tables: TABLES, ..Setup::default() };
+    let broker = Broker::with(setup).await;
+    let model = "amazon.nova-2-multimodal-embeddings-v1:0";
+    for (length, asked, purpose) in [
+        (256, "TEXT_RETRIEVAL", "TEXT_RETRIEVAL"),
+        (384, "search_document", "GENERIC_INDEX"),
+        (1_024, "clustering", "CLUSTERING"),
+        (3_072, "search_query", "GENERIC_RETRIEVAL"),
+    ] {
+        let wish = json!({ "dimensions": length, "input_type": asked });
+        let params = json!({
+            "embeddingPurpose": purpose, "embeddingDimension": length,
+            "text": { "truncationMode": "NONE", "value": "fees" },
+        });
+        let expected = json!({ "taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": params });
+        assert_eq!(embedded(&broker, model, &wish).await, (length, expected));
+    }
+    let native = json!({
+        "schemaVersion": "messages-v1", "inferenceConfig": { "maxTokens": 9 },
+        "messages": [{ "role": "user", "content": [{ "text": "hello" }] }],
+    });
+    let mut refused = broker.post("/model/nova/invoke", &native).send().await;
+    assert_eq!((refused.status, refused.header("x-amzn-errortype")), (400, "ValidationException"));
+    let told = refused.json().await;
+    assert!(told["message"].as_str().unwrap().contains("neither Claude's nor Titan's"), "{told}");
+}

@@ -38,7 +38,7 @@ const METADATA_LENGTH: usize = 256;
 const DRAFT: &str = "DRAFT";
 
 /// What is behind the URLs of a request.
-pub(super) type Behind = HashMap<String, Result<Fetched, Failure>>;
+pub(super) type Contents = HashMap<String, Result<Fetched, Failure>>;
 
 /// One call, ready to be made as often as it takes.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ pub(super) fn prepare(
     model: &Model,
     family: &'static Family,
     ask: &Ask,
-    behind: &Behind,
+    behind: &Contents,
 ) -> Result<Call, Failure> {
     let request = &ask.request;
     let generation = &request.generation;
@@ -163,7 +163,7 @@ struct Turn<'a> {
     model: &'a Model,
     family: &'static Family,
     ask: &'a Ask,
-    behind: &'a Behind,
+    behind: &'a Contents,
     /// Whether the model thinks, and takes its thoughts back.
     thinks: bool,
 }

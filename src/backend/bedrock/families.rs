@@ -36,6 +36,13 @@ pub(super) struct Family {
     pub(super) cache: Caching,
 }
 
+impl Family {
+    /// Whether it stands in the table.
+    pub(super) fn is_known(&self) -> bool {
+        !self.ids.is_empty()
+    }
+}
+
 /// Who made a family, where that decides the spelling of what Converse has no member for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Maker {

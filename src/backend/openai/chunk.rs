@@ -29,7 +29,26 @@ pub(super) struct Choice {
     pub(super) index: Option<u64>,
     pub(super) delta: Option<Delta>,
     pub(super) message: Option<Delta>,
+    pub(super) logprobs: Option<SentLogprobs>,
     pub(super) finish_reason: Option<String>,
+}
+
+/// How likely the tokens were. Servers that tell it in another shape tell nothing here.
+#[derive(Debug, Default)]
+pub(super) struct SentLogprobs {
+    pub(super) content: Vec<Value>,
+    pub(super) refusal: Vec<Value>,
+}
+
+impl<'de> Deserialize<'de> for SentLogprobs {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        let mut told = Value::deserialize(source)?;
+        let mut entries = |name: &str| match told.get_mut(name).map(Value::take) {
+            Some(Value::Array(entries)) => entries,
+            _ => Vec::new(),
+        };
+        Ok(Self { content: entries("content"), refusal: entries("refusal") })
+    }
 }
 
 /// What is new of an answer.

@@ -2,9 +2,7 @@
 
 use crate::backend::fields::{ANY_OTHER, CACHE_CONTROL, Fields, STRICT, Treatment};
 
-use Treatment::{Ignored, Mapped, Passed, Refused};
-
-const NO_LOGPROBS: &str = "answers of a session come without logprobs; leave them out";
+use Treatment::{Ignored, Mapped, Passed};
 
 pub(super) const FIELDS: Fields = &[
     ("messages", Mapped),
@@ -28,7 +26,7 @@ pub(super) const FIELDS: Fields = &[
     ("verbosity", Passed),
     ("service_tier", Mapped),
     ("logit_bias", Passed),
-    ("logprobs", Refused(NO_LOGPROBS)),
+    ("logprobs", Passed),
     ("top_logprobs", Passed),
     ("prediction", Passed),
     ("web_search_options", Passed),

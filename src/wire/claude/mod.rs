@@ -189,12 +189,14 @@ impl WireFormat for ClaudeInvoke {
     }
 
     fn decode(&self, body: &[u8], defaults: &Defaults) -> Result<Asked, Failure> {
-        let asked = asked::decode(body, defaults)?;
-        if !self.recognises(body) {
+        let asked = asked::decode(body, defaults);
+        // What is wrong with a member matters only in a body of this dialect.
+        let is_json = !matches!(&asked, Err(failure) if failure.param.is_none());
+        if is_json && !self.recognises(body) {
             let message = "anthropic_version is required: the body is neither Claude's nor Titan's";
             return Err(Failure::bad_field(VERSION, message));
         }
-        Ok(asked)
+        asked
     }
 
     fn encoder(&self, head: Head, _options: Options) -> Box<dyn Encoder> {

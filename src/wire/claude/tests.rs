@@ -308,7 +308,7 @@ fn how_the_answer_is_made_is_read() {
     assert_eq!(generation.tool_choice, ToolChoice::Required);
     assert_eq!(generation.parallel_tool_calls, Some(false));
     assert_eq!(generation.effort, Some(Effort::High));
-    assert_eq!(generation.extra["thinking"]["budget_tokens"], 5_000);
+    assert_eq!((generation.thinking_budget, generation.extra.len()), (Some(5_000), 0));
     assert!(matches!(&generation.format, AnswerFormat::JsonSchema(schema) if schema.strict));
     assert_eq!(request.tools[0].name, "f");
     assert_eq!(request.hints.speaker.as_deref(), Some("ann"));

@@ -77,6 +77,7 @@ impl Lines {
             | TurnEvent::ReturnControl(_)
             | TurnEvent::Trace(_)
             | TurnEvent::StopSequence(_)
+            | TurnEvent::Logprobs(_)
             | TurnEvent::Finished(_)
             | TurnEvent::Failed(_) => {}
         }
@@ -204,7 +205,8 @@ impl Encoder for Lines {
             | TurnEvent::File(_)
             | TurnEvent::Usage(_)
             | TurnEvent::UsageByCollaborator(_)
-            | TurnEvent::StopSequence(_) => self.take(event),
+            | TurnEvent::StopSequence(_)
+            | TurnEvent::Logprobs(_) => self.take(event),
         }
     }
 

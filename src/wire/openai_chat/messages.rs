@@ -123,6 +123,9 @@ impl Sent<'_> {
         let inner =
             message.cache_points.last().filter(|_| role == Role::Assistant || role == Role::Tool);
         let end = self.cache_control.map(|mark| mark.0).or(inner.map(|point| point.life));
+        if role == Role::Assistant || role == Role::Tool {
+            message.cache_points.clear();
+        }
         if let Some(life) = end {
             message.keep_to_here(life);
         }

@@ -8,7 +8,7 @@ use aws_sdk_bedrockruntime::types::{
 };
 use serde_json::{Value, json};
 
-use super::super::call::{Behind, Call, prepare, urls};
+use super::super::call::{Call, Contents, prepare, urls};
 use super::super::families;
 use super::{CLAUDE, THINKER, ask, assistant, attached, calls, result, thinking, user};
 use crate::config::{Model, PromptCache};
@@ -26,7 +26,7 @@ fn model(id: &str) -> Model {
 fn said_to(model: &Model, request: TurnRequest) -> Result<Call, Failure> {
     let id = model.text.model_id.clone().unwrap();
     let ask = ask(Vec::new(), vec![user("Hello")], request);
-    prepare(model, families::of(&id), &ask, &Behind::new())
+    prepare(model, families::of(&id), &ask, &Contents::new())
 }
 
 fn with(generation: Generation) -> TurnRequest {
@@ -117,7 +117,7 @@ fn thoughts_go_back_while_the_model_thinks_on() {
     };
     let prepared = |before: Message| {
         let ask = ask(vec![user("q"), before], vec![result("1", "r")], request.clone());
-        prepare(&model(THINKER), families::of(THINKER), &ask, &Behind::new()).unwrap()
+        prepare(&model(THINKER), families::of(THINKER), &ask, &Contents::new()).unwrap()
     };
     let kept = prepared(thinking(calls(&[("1", "a")])));
     assert!(kept.messages[1].content[0].is_reasoning_content());
@@ -192,7 +192,7 @@ fn prompts_are_marked_for_the_cache_unless_told_not_to() {
             ..TurnRequest::default()
         };
         let ask = ask(history.clone(), vec![user("two")], request);
-        let call = prepare(model, families::of(id), &ask, &Behind::new()).unwrap();
+        let call = prepare(model, families::of(id), &ask, &Contents::new()).unwrap();
         let blocks = call.messages.iter().flat_map(|message| &message.content);
         let in_messages = blocks.filter(|block| block.is_cache_point()).count();
         let in_system = call.system.iter().flatten().filter(|b| b.is_cache_point()).count();
@@ -221,7 +221,7 @@ fn the_clients_own_points_stand_where_it_put_them_and_alone() {
     };
     let prepared = |id: &str| {
         let ask = ask(vec![user("one"), assistant("1")], vec![user("two")], request.clone());
-        prepare(&model(id), families::of(id), &ask, &Behind::new()).unwrap()
+        prepare(&model(id), families::of(id), &ask, &Contents::new()).unwrap()
     };
     let claude = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
     for (id, tool_points, ttl) in [
