@@ -34,6 +34,8 @@ pub mod ndjson;
 pub mod openai_chat;
 pub mod openai_embeddings;
 pub mod openai_error;
+#[cfg(test)]
+mod round_trip;
 mod said;
 mod sieve;
 pub mod sse;

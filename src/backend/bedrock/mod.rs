@@ -49,6 +49,8 @@ mod tools;
 mod transcript;
 
 pub(in crate::backend) use families::is_model_id;
+#[cfg(test)]
+pub(crate) use tests::reading::there_and_back;
 
 use answer::Answer;
 use attempts::Attempts;
