@@ -42,6 +42,8 @@ mod routes;
 mod template;
 
 pub use aws::{AwsClients, AwsHealth};
+#[cfg(test)]
+pub(crate) use bedrock::there_and_back;
 pub use discovery::{Discovery, FoundAgent, FoundModel};
 pub use openai::OpenAiServers;
 pub use routes::{Route, Routes};

@@ -5,7 +5,8 @@
 //! ```text
 //! turn  = Started { event } ( Finished | Failed )
 //! event = Text | Reasoning | Thought | ToolCallStarted { ToolCallArguments } | ReturnControl
-//!       | Citation | Trace | File | Usage | UsageByCollaborator
+//!       | Citation | Trace | File | Usage | UsageByCollaborator | StopSequence
+//!       | Logprobs
 //! ```
 //!
 //! Tool calls are numbered from 0 without gaps, and the arguments of one are complete before the
@@ -63,6 +64,11 @@ pub enum TurnEvent {
     /// How much of the usage was whose, where several agents worked on the answer; later ones
     /// replace earlier ones.
     UsageByCollaborator(Arc<[CollaboratorUsage]>),
+    /// One of the texts in the request's [`stop`](super::Generation::stop) ended the answer:
+    /// which one, where that is known. At most once, before `Finished(Stop)`.
+    StopSequence(Option<Arc<str>>),
+    /// How likely the tokens of the text that came last were, where the client asks for it.
+    Logprobs(Arc<Logprobs>),
     /// The turn ended as it should. Last.
     Finished(FinishReason),
     /// The turn ended as it should not. Last.
@@ -88,6 +94,7 @@ impl TurnEvent {
             | Self::ToolCallArguments { .. }
             | Self::ReturnControl(_)
             | Self::File(_)
+            | Self::Logprobs(_)
             | Self::Finished(_)
             | Self::Failed(_) => true,
             Self::Started
@@ -95,7 +102,8 @@ impl TurnEvent {
             | Self::Citation(_)
             | Self::Trace(_)
             | Self::Usage(_)
-            | Self::UsageByCollaborator(_) => false,
+            | Self::UsageByCollaborator(_)
+            | Self::StopSequence(_) => false,
         }
     }
 
@@ -114,6 +122,8 @@ impl TurnEvent {
                 Self::Trace(trace) => trace.weight,
                 Self::File(file) => file.bytes.len(),
                 Self::UsageByCollaborator(shares) => shares.len() * FIXED,
+                Self::Logprobs(logprobs) => logprobs.weight,
+                Self::StopSequence(text) => text.as_ref().map_or(0, |text| text.len()),
                 Self::Started | Self::Usage(_) | Self::Finished(_) | Self::Failed(_) => 0,
             }
     }
@@ -122,7 +132,8 @@ impl TurnEvent {
 /// Why a turn ended as it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model had said everything, or met a stop sequence.
+    /// The model had said everything, or met a stop sequence
+    /// ([`StopSequence`](TurnEvent::StopSequence)).
     Stop,
     /// A token or byte limit cut the answer.
     Length,
@@ -157,6 +168,8 @@ pub struct Usage {
     pub output_tokens: u64,
     /// Of the input, those read from a prompt cache.
     pub cached_input_tokens: u64,
+    /// Of the input, those written to a prompt cache.
+    pub cache_written_tokens: u64,
     /// Of the output, those spent on reasoning.
     pub reasoning_tokens: u64,
     /// Counted by us, not told by the upstream.
@@ -170,12 +183,21 @@ impl Usage {
         self.input_tokens.saturating_add(self.output_tokens)
     }
 
+    /// Of the input, those that no prompt cache had or took.
+    #[must_use]
+    pub fn uncached_tokens(&self) -> u64 {
+        let cached = self.cached_input_tokens.saturating_add(self.cache_written_tokens);
+        self.input_tokens.saturating_sub(cached)
+    }
+
     /// Adds what a further upstream call of the same turn used.
     pub fn add(&mut self, other: &Self) {
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.cached_input_tokens =
             self.cached_input_tokens.saturating_add(other.cached_input_tokens);
+        self.cache_written_tokens =
+            self.cache_written_tokens.saturating_add(other.cache_written_tokens);
         self.reasoning_tokens = self.reasoning_tokens.saturating_add(other.reasoning_tokens);
         self.estimated |= other.estimated;
     }
@@ -197,6 +219,17 @@ pub struct ReturnControl {
     pub invocation_id: String,
     /// The calls, each in the service's own JSON spelling.
     pub inputs: Vec<Value>,
+    /// Roughly how many bytes it holds.
+    pub weight: usize,
+}
+
+/// How likely tokens were (`logprobs` of OpenAI's chat), an entry each in OpenAI's spelling.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logprobs {
+    /// Tokens of the answer.
+    pub content: Vec<Value>,
+    /// Tokens of a refusal.
+    pub refusal: Vec<Value>,
     /// Roughly how many bytes it holds.
     pub weight: usize,
 }

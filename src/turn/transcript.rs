@@ -72,6 +72,32 @@ pub enum Part {
     },
 }
 
+/// A place up to which the client wants its model to keep the prompt, so that a later one which
+/// begins the same costs less. Changes nothing of what is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CachePoint {
+    /// How many parts of the message stand before it.
+    pub after: usize,
+    /// How long the prompt is to be kept.
+    pub life: CacheLife,
+}
+
+/// How long a prompt is to be kept, counted from its last use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheLife {
+    /// As long as every cache keeps one.
+    #[default]
+    FiveMinutes,
+    /// Longer, which not every model has.
+    Hour,
+}
+
+impl CacheLife {
+    /// Every life with its name in requests.
+    pub const NAMES: &'static [(&'static str, Self)] =
+        &[("5m", Self::FiveMinutes), ("1h", Self::Hour)];
+}
+
 /// A call that the assistant made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolCall {
@@ -137,6 +163,9 @@ pub struct Message {
     pub tool_calls: Vec<ToolCall>,
     /// The call that a tool message answers.
     pub tool_call_id: Option<String>,
+    /// Where the client wants the prompt kept, in order. Of an assistant and of a tool these stand
+    /// behind the whole message.
+    pub cache_points: Vec<CachePoint>,
     /// How complete it is.
     pub status: Status,
 }
@@ -150,15 +179,32 @@ impl Message {
             thoughts: Vec::new(),
             tool_calls: Vec::new(),
             tool_call_id: None,
+            cache_points: Vec::new(),
             status: Status::Completed,
         }
+    }
+
+    /// Marks its end as a place up to which the prompt is to be kept, if it says anything.
+    pub fn keep_to_here(&mut self, life: CacheLife) {
+        let after = self.parts.len();
+        if after == 0 && self.tool_calls.is_empty() && self.tool_call_id.is_none() {
+            return;
+        }
+        self.cache_points.retain(|point| point.after != after);
+        self.cache_points.push(CachePoint { after, life });
     }
 
     /// Its texts, joined by blank lines; attachments are left out.
     #[must_use]
     pub fn plain_text(&self) -> String {
+        Self::text_of(&self.parts)
+    }
+
+    /// The texts among some parts, joined in the same way.
+    #[must_use]
+    pub fn text_of(parts: &[Part]) -> String {
         let mut joined = String::new();
-        for part in &self.parts {
+        for part in parts {
             let Part::Text(text) = part else { continue };
             if !joined.is_empty() {
                 joined.push_str("\n\n");
@@ -272,7 +318,9 @@ impl Fold {
             | TurnEvent::Citation(_)
             | TurnEvent::Trace(_)
             | TurnEvent::File(_)
-            | TurnEvent::UsageByCollaborator(_) => {}
+            | TurnEvent::UsageByCollaborator(_)
+            | TurnEvent::StopSequence(_)
+            | TurnEvent::Logprobs(_) => {}
         }
         Ok(())
     }
@@ -357,6 +405,7 @@ impl Fold {
             thoughts: self.thoughts,
             tool_calls: self.calls,
             tool_call_id: None,
+            cache_points: Vec::new(),
             status: self.ended.unwrap_or(Status::Interrupted),
         }
     }

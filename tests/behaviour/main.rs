@@ -35,6 +35,7 @@ mod inline_agents;
 mod keep_alive;
 mod leaving;
 mod logs;
+mod model_wishes;
 mod models;
 mod moving;
 mod names;

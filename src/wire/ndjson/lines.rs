@@ -80,6 +80,8 @@ impl Lines {
             | TurnEvent::ToolCallStarted { .. }
             | TurnEvent::ToolCallArguments { .. }
             | TurnEvent::Trace(_)
+            | TurnEvent::StopSequence(_)
+            | TurnEvent::Logprobs(_)
             | TurnEvent::Finished(_)
             | TurnEvent::Failed(_) => {}
         }
@@ -207,7 +209,9 @@ impl Encoder for Lines {
             | TurnEvent::Citation(_)
             | TurnEvent::File(_)
             | TurnEvent::Usage(_)
-            | TurnEvent::UsageByCollaborator(_) => self.take(event),
+            | TurnEvent::UsageByCollaborator(_)
+            | TurnEvent::StopSequence(_)
+            | TurnEvent::Logprobs(_) => self.take(event),
         }
     }
 

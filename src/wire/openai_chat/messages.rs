@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use crate::turn::{Confirmation, Failure, Message, Part, Role, Status, ToolCall};
 use crate::wire::body::wrong;
 use crate::wire::bounded::{Allowance, AtMost};
+use crate::wire::cache_mark::CacheMark;
 
 use super::content::{Attachments, Content};
 
@@ -75,6 +76,8 @@ struct Sent<'a> {
     function_call: Option<Function>,
     tool_call_id: Option<String>,
     name: Option<String>,
+    /// As gateways take it for messages whose content is no list.
+    cache_control: Option<CacheMark>,
     /// Looked at in tool messages only, as is `status`.
     #[serde(borrow)]
     is_error: Option<&'a RawValue>,
@@ -101,7 +104,8 @@ impl Sent<'_> {
             SentRole::System | SentRole::User | SentRole::Assistant => None,
         };
         let parts = self.content.into_parts(attachments);
-        let mut parts = parts.map_err(|why| wrong(format!("messages[{index}].content"), why))?;
+        let (mut parts, cache_points) =
+            parts.map_err(|why| wrong(format!("messages[{index}].content"), why))?;
         let mut tool_calls = Vec::new();
         if let SentRole::Assistant = role {
             parts.extend(self.refusal.filter(|text| !text.is_empty()).map(Part::Text));
@@ -112,8 +116,20 @@ impl Sent<'_> {
             }
             tool_calls.extend(self.function_call.map(|call| call.with_id(str::to_owned)));
         }
-        let thoughts = Vec::new();
-        Ok(Message { role: role.into(), parts, thoughts, tool_calls, tool_call_id, status })
+        let (role, thoughts) = (role.into(), Vec::new());
+        let mut message =
+            Message { role, parts, thoughts, tool_calls, tool_call_id, cache_points, status };
+        // Behind the whole message, which is of one piece for a tool and an assistant.
+        let inner =
+            message.cache_points.last().filter(|_| role == Role::Assistant || role == Role::Tool);
+        let end = self.cache_control.map(|mark| mark.0).or(inner.map(|point| point.life));
+        if role == Role::Assistant || role == Role::Tool {
+            message.cache_points.clear();
+        }
+        if let Some(life) = end {
+            message.keep_to_here(life);
+        }
+        Ok(message)
     }
 
     /// Whether the tool reports an error: `is_error`, or a `status` of `error`. OpenAI has no

@@ -39,6 +39,9 @@
 //! | `usage.estimated` | in the chunk with the usage | that the upstream did not tell |
 //! | `usage.outcrop.collaborators` | the same | `[{name, prompt_tokens, completion_tokens}]`; `name` is null for the agent that was asked |
 //!
+//! `logprobs` are those of the upstream, where it tells them; in a stream they come in chunks of
+//! their own, right behind their text.
+//!
 //! They leave out what is optional and not known here: `service_tier`, `system_fingerprint`, and
 //! `usage` where nobody counted.
 
@@ -57,6 +60,7 @@ mod choice;
 mod completion;
 mod content;
 mod generation;
+mod logprobs;
 mod messages;
 mod passed_on;
 mod stream;
