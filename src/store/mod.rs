@@ -22,6 +22,7 @@ use crate::turn::{
 #[cfg(test)]
 mod contract;
 mod memory;
+mod stored;
 
 pub use memory::MemoryStore;
 
