@@ -97,7 +97,7 @@ impl Sessions {
         let in_flight = Arc::new(Semaphore::new(turn.max_in_flight));
         let env = Arc::new(Env {
             metrics,
-            waits_for_store: store.is_durable(),
+            waits_for_store: store.is_durable() && config.store.durable,
             store,
             routes,
             directory: Arc::new(Directory::new()),

@@ -18,6 +18,7 @@ mod bad_agent_input;
 mod bad_input;
 mod broker;
 mod client;
+mod crashes;
 mod dialects;
 mod discovery;
 mod drain;

@@ -19,8 +19,8 @@ use serde_json::Value;
 
 use crate::store::StoreError;
 use crate::turn::{
-    Citation, CollaboratorUsage, Confirmation, FileId, FinishReason, OutputFile, Reference,
-    ReturnControl, Span, Trace, TurnEvent, Usage,
+    Citation, CollaboratorUsage, Confirmation, FileId, FinishReason, Logprobs, OutputFile,
+    Reference, ReturnControl, Span, Trace, TurnEvent, Usage,
 };
 
 use super::failure::StoredFailure;
@@ -56,6 +56,8 @@ struct StoredUsage {
     output_tokens: u64,
     #[serde(default, skip_serializing_if = "is_no")]
     cached_input_tokens: u64,
+    #[serde(default, skip_serializing_if = "is_no")]
+    cache_written_tokens: u64,
     #[serde(default, skip_serializing_if = "is_no")]
     reasoning_tokens: u64,
     #[serde(default, skip_serializing_if = "is_no")]
@@ -122,6 +124,12 @@ enum Other<'a> {
         name: Cow<'a, str>,
         media_type: Cow<'a, str>,
         bytes: Base64<'a>,
+    },
+    StopSequence(Option<Cow<'a, str>>),
+    Logprobs {
+        content: Cow<'a, [Value]>,
+        refusal: Cow<'a, [Value]>,
+        weight: usize,
     },
     Usage(#[serde(with = "StoredUsage")] Usage),
     UsageByCollaborator(Vec<StoredShare<'a>>),
@@ -215,6 +223,17 @@ impl<'a> From<&'a TurnEvent> for StoredEvent<'a> {
                     bytes: Base64(Cow::Borrowed(bytes)),
                 }
             }
+            TurnEvent::StopSequence(text) => {
+                Other::StopSequence(text.as_deref().map(Cow::Borrowed))
+            }
+            TurnEvent::Logprobs(logprobs) => {
+                let Logprobs { content, refusal, weight } = &**logprobs;
+                Other::Logprobs {
+                    content: Cow::Borrowed(content),
+                    refusal: Cow::Borrowed(refusal),
+                    weight: *weight,
+                }
+            }
             TurnEvent::Usage(usage) => Other::Usage(*usage),
             TurnEvent::UsageByCollaborator(shares) => {
                 let share = |share: &'a CollaboratorUsage| StoredShare {
@@ -258,6 +277,11 @@ impl StoredEvent<'_> {
             Other::Started {} => TurnEvent::Started,
             Other::Reasoning(text) => TurnEvent::Reasoning(text.into()),
             Other::Thought(thought) => TurnEvent::Thought(Arc::new(thought.into())),
+            Other::StopSequence(text) => TurnEvent::StopSequence(text.map(Into::into)),
+            Other::Logprobs { content, refusal, weight } => {
+                let (content, refusal) = (content.into_owned(), refusal.into_owned());
+                TurnEvent::Logprobs(Arc::new(Logprobs { content, refusal, weight }))
+            }
             Other::ToolCall { index, id, name, confirmation } => {
                 TurnEvent::ToolCallStarted { index, id: id.into(), name: name.into(), confirmation }
             }

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::store::StoreError;
-use crate::turn::{Confirmation, Message, Part, Role, Status, Thought, ToolCall};
+use crate::turn::{
+    CacheLife, CachePoint, Confirmation, Message, Part, Role, Status, Thought, ToolCall,
+};
 
 use super::{Base64, decode, encode, is_no};
 
@@ -30,6 +32,25 @@ enum StoredStatus {
     Interrupted,
     Failed,
 }
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "CacheLife", rename_all = "snake_case")]
+enum StoredLife {
+    FiveMinutes,
+    Hour,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "CachePoint", deny_unknown_fields)]
+struct StoredPoint {
+    after: usize,
+    #[serde(with = "StoredLife")]
+    life: CacheLife,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Point(#[serde(with = "StoredPoint")] CachePoint);
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Confirmation", rename_all = "snake_case")]
@@ -82,6 +103,8 @@ pub(super) struct StoredMessage<'a> {
     tool_calls: Vec<StoredCall<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tool_call_id: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cache_points: Vec<Point>,
 }
 
 impl<'a> From<&'a Thought> for StoredThought<'a> {
@@ -132,7 +155,8 @@ impl From<StoredCall<'_>> for ToolCall {
 
 impl<'a> From<&'a Message> for StoredMessage<'a> {
     fn from(message: &'a Message) -> Self {
-        let Message { role, parts, thoughts, tool_calls, tool_call_id, status } = message;
+        let Message { role, parts, thoughts, tool_calls, tool_call_id, cache_points, status } =
+            message;
         let part = |part: &'a Part| match part {
             Part::Text(text) => StoredPart::Text(text.into()),
             Part::Attachment { kind, value } => {
@@ -146,13 +170,15 @@ impl<'a> From<&'a Message> for StoredMessage<'a> {
             thoughts: thoughts.iter().map(StoredThought::from).collect(),
             tool_calls: tool_calls.iter().map(StoredCall::from).collect(),
             tool_call_id: tool_call_id.as_deref().map(Cow::Borrowed),
+            cache_points: cache_points.iter().copied().map(Point).collect(),
         }
     }
 }
 
 impl From<StoredMessage<'_>> for Message {
     fn from(stored: StoredMessage<'_>) -> Self {
-        let StoredMessage { role, status, parts, thoughts, tool_calls, tool_call_id } = stored;
+        let StoredMessage { role, status, parts, thoughts, tool_calls, tool_call_id, cache_points } =
+            stored;
         let part = |part| match part {
             StoredPart::Text(text) => Part::Text(text.into_owned()),
             StoredPart::Attachment { kind, value } => {
@@ -165,6 +191,7 @@ impl From<StoredMessage<'_>> for Message {
             thoughts: thoughts.into_iter().map(Thought::from).collect(),
             tool_calls: tool_calls.into_iter().map(ToolCall::from).collect(),
             tool_call_id: tool_call_id.map(Cow::into_owned),
+            cache_points: cache_points.into_iter().map(|Point(point)| point).collect(),
             status,
         }
     }
@@ -211,11 +238,12 @@ impl<'a> Row<'a> {
         if let [StoredPart::Text(_)] = stored.parts.as_slice() {
             stored.parts.clear();
         }
-        let StoredMessage { parts, thoughts, tool_calls, tool_call_id, .. } = &stored;
+        let StoredMessage { parts, thoughts, tool_calls, tool_call_id, cache_points, .. } = &stored;
         let is_plain = parts.is_empty()
             && thoughts.is_empty()
             && tool_calls.is_empty()
-            && tool_call_id.is_none();
+            && tool_call_id.is_none()
+            && cache_points.is_empty();
         let rest = if is_plain { None } else { Some(encode("a message", stored)?.into()) };
         let (role, status) = (message.role.as_str().into(), message.status.as_str().into());
         Ok(Self { role, status, text, rest })
@@ -232,6 +260,7 @@ impl<'a> Row<'a> {
                 thoughts: Vec::new(),
                 tool_calls: Vec::new(),
                 tool_call_id: None,
+                cache_points: Vec::new(),
                 status: StoredStatus::deserialize((*status).into_deserializer())
                     .map_err(unknown)?,
             },

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::store::{Mark, Moved, Record, UpstreamBinding};
 use crate::turn::{
-    Citation, CollaboratorUsage, Confirmation, Failure, FailureKind, FileId, FinishReason, Message,
-    OutputFile, Part, Pending, PendingCall, Reference, ReturnControl, Role, SessionKey, Span,
-    Status, Thought, ToolCall, Trace, TurnEvent, TurnId, UpstreamSessionId, Usage,
+    CacheLife, CachePoint, Citation, CollaboratorUsage, Confirmation, Failure, FailureKind, FileId,
+    FinishReason, Logprobs, Message, OutputFile, Part, Pending, PendingCall, Reference,
+    ReturnControl, Role, SessionKey, Span, Status, Thought, ToolCall, Trace, TurnEvent, TurnId,
+    UpstreamSessionId, Usage,
 };
 
 /// Texts that encodings trip over.
@@ -122,8 +123,14 @@ impl Dice {
             thoughts: if is_plain { Vec::new() } else { self.some(Self::thought) },
             tool_calls: if is_plain { Vec::new() } else { self.some(Self::call) },
             tool_call_id: if is_plain { None } else { self.maybe(Self::text) },
+            cache_points: if is_plain { Vec::new() } else { self.some(Self::cache_point) },
             status: self.one_of(&[Status::Completed, Status::Interrupted, Status::Failed]),
         }
+    }
+
+    fn cache_point(&mut self) -> CachePoint {
+        let life = self.one_of(&[CacheLife::FiveMinutes, CacheLife::Hour]);
+        CachePoint { after: self.number() as usize, life }
     }
 
     fn usage(&mut self) -> Usage {
@@ -131,6 +138,7 @@ impl Dice {
             input_tokens: self.number() as u64,
             output_tokens: self.number() as u64,
             cached_input_tokens: self.number() as u64,
+            cache_written_tokens: self.number() as u64,
             reasoning_tokens: self.number() as u64,
             estimated: self.flip(),
         }
@@ -193,7 +201,15 @@ impl Dice {
                 media_type: self.text(),
                 bytes: self.bytes().into(),
             })),
-            9 => TurnEvent::Usage(self.usage()),
+            9 => match self.roll(3) {
+                0 => TurnEvent::StopSequence(self.maybe(Self::text).map(Into::into)),
+                1 => TurnEvent::Logprobs(Arc::new(Logprobs {
+                    content: self.some(Self::value),
+                    refusal: self.some(Self::value),
+                    weight: self.number(),
+                })),
+                _ => TurnEvent::Usage(self.usage()),
+            },
             10 => TurnEvent::UsageByCollaborator(
                 self.some(|dice| CollaboratorUsage {
                     collaborator: dice.maybe(Self::text),
