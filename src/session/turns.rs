@@ -170,7 +170,7 @@ impl Sessions {
         };
         match events {
             Some(events) if matches!(events.last(), Some(TurnEvent::Failed(_))) => Ok(None),
-            Some(_) => self.resume(tenant, &turn, 0).await.map(Some),
+            Some(_) => self.resume(tenant, &turn, 0).await.map(|it| Some(it.of_a_repeat())),
             // It ended too long ago to be told again, and did what it did.
             None => Ok(None),
         }
