@@ -39,6 +39,9 @@ pub(super) struct Running {
     pub(super) others: VecDeque<Arc<Route>>,
     /// What is new in the transcript with this turn.
     pub(super) said: Vec<Arc<Message>>,
+    /// How many of these the upstream is told as history: a client that has spoken elsewhere
+    /// brings what was said there.
+    pub(super) retold: usize,
     /// Whether the turn only collects results of a hand-over.
     pub(super) collects: bool,
     /// Whether the upstream session may wait for results that we know nothing of.
@@ -109,11 +112,13 @@ impl Running {
         let _ = fold.push(&TurnEvent::Started);
         let span = span(&call, &writer);
         let said = std::mem::take(&mut prepared.said);
+        let retold = if prepared.is_first { prepared.history.len() } else { 0 };
         let left_behind = prepared.left_behind.take();
         let collects = prepared.unsettled.is_some();
         let is_doubtful = held.is_doubtful(&prepared);
         let order = order(held, (&call, &model), prepared, refusal);
-        let setting = Setting { actor, env, call: &call, said: &said, serial, span: &span };
+        let new = &said[retold..];
+        let setting = Setting { actor, env, call: &call, said: new, serial, span: &span };
         let mut attempt = Attempt::start(setting, route, model, order);
         if let Some(next) = candidates.front() {
             attempt.arm_hedge(&call, next);
@@ -125,6 +130,7 @@ impl Running {
             has_begun: false,
             others: candidates,
             said,
+            retold,
             collects,
             is_doubtful,
             left_behind,
@@ -216,17 +222,19 @@ impl Running {
     ) -> Attempt {
         let Again { actor, env, serial } = again;
         let record = held.record();
+        let (told, new) = self.said.split_at(self.retold);
+        let history = record.messages.iter().chain(told).cloned().collect();
         let ask = Ask {
             key: record.key.clone(),
             upstream: UpstreamSessionId::generate(),
             system: instructions(record, &self.call.request),
-            history: history_for(&route.model.name, record, record.messages.clone()),
-            input: self.said.iter().map(|message| Message::clone(message)).collect(),
+            history: history_for(&route.model.name, record, history),
+            input: new.iter().map(|message| Message::clone(message)).collect(),
             pending: None,
             request: Arc::clone(&self.call.request),
         };
-        let (call, said, span) = (&*self.call, &*self.said, &self.span);
-        let setting = Setting { actor, env, call, said, serial, span };
+        let (call, span) = (&*self.call, &self.span);
+        let setting = Setting { actor, env, call, said: new, serial, span };
         Attempt::start(setting, route, model, Order::Ask(Box::new(ask)))
     }
 

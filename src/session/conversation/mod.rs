@@ -320,16 +320,19 @@ impl Conversation {
     fn begin(&mut self, incoming: &[Message], arrival: &Arrival<'_>) -> Result<Prepared, Failure> {
         let from = input_start(incoming);
         hand_over::check(incoming[..from].last(), &incoming[from..])?;
-        self.replace_messages(&incoming[..from], arrival.room);
+        let (before, new) = incoming.split_at(from);
         let origin = if arrival.branches {
             Origin::Forked
-        } else if from > 0 && incoming[..from].iter().any(|message| message.role == Role::User) {
+        } else if before.iter().any(|message| message.role == Role::User) {
             Origin::Rehydrated
         } else {
             Origin::New
         };
         self.standing = Standing::InUse;
-        let prepared = self.open_upstream(origin, incoming[from..].to_vec(), None);
+        // All of it is this turn's, though its upstream is told the beginning as history.
+        let mut prepared = self.open_upstream(origin, new.to_vec(), None);
+        prepared.history = shared(before.to_vec());
+        prepared.said.splice(0..0, prepared.history.iter().cloned());
         Ok(Prepared { is_first: true, ..prepared })
     }
 
@@ -465,7 +468,10 @@ impl Conversation {
         self.before = None;
         self.is_opened = true;
         let head = base.map(|base| {
-            let after = said.iter().fold(base, |digest, message| extend(&digest, message));
+            // The base is that of all before the new input.
+            let after_answers = said.rsplit(|message| message.role == Role::Assistant).next();
+            let new = after_answers.into_iter().flatten();
+            let after = new.fold(base, |digest, message| extend(&digest, message));
             extend(&after, &answer)
         });
         let mut added = 0;
