@@ -13,7 +13,8 @@ use crate::metrics::{Outcome as OutcomeLabel, Presence};
 use crate::store::{Record, TurnRecord};
 use crate::turn::request::DisconnectPolicy;
 use crate::turn::{
-    Failure, FailureKind, Fold, Keeping, Message, ModelName, TurnEvent, TurnId, UpstreamSessionId,
+    Failure, FailureKind, Fold, Keeping, Message, ModelName, Role, TurnEvent, TurnId,
+    UpstreamSessionId,
 };
 
 use super::actor::{Call, SessionMsg};
@@ -219,18 +220,27 @@ impl Running {
     ) -> Attempt {
         let Again { actor, env, serial } = again;
         let record = held.record();
+        let (told, new) = self.said.split_at(self.input_start());
+        let history = record.messages.iter().chain(told).cloned().collect();
         let ask = Ask {
             key: record.key.clone(),
             upstream: UpstreamSessionId::generate(),
             system: instructions(record, &self.call.request),
-            history: history_for(&route.model.name, record, record.messages.clone()),
-            input: self.said.iter().map(|message| Message::clone(message)).collect(),
+            history: history_for(&route.model.name, record, history),
+            input: new.iter().map(|message| Message::clone(message)).collect(),
             pending: None,
             request: Arc::clone(&self.call.request),
         };
         let (call, said, span) = (&*self.call, &*self.said, &self.span);
         let setting = Setting { actor, env, call, said, serial, span };
         Attempt::start(setting, route, model, Order::Ask(Box::new(ask)))
+    }
+
+    /// Where the new input begins in what the turn brought: a client that sends a whole
+    /// conversation as new brings earlier answers with it.
+    fn input_start(&self) -> usize {
+        let answer = self.said.iter().rposition(|message| message.role == Role::Assistant);
+        answer.filter(|_| self.call.request.is_delta).map_or(0, |at| at + 1)
     }
 
     /// Whether such an attempt of the actor is one of this turn.

@@ -88,7 +88,8 @@ impl Sessions {
         }
     }
 
-    /// Forgets a turn and takes what it brought out of its session.
+    /// Forgets a turn and takes what it brought out of its session; a session that nobody named
+    /// ends with its last turn.
     ///
     /// # Errors
     /// `ResponseNotFound`, also for another tenant's; `SessionBusy` while a turn of the session
@@ -97,7 +98,9 @@ impl Sessions {
         let stored = self.turn(tenant, turn).await?;
         let key = &stored.record.key;
         match self.edit(key, Edit::RemoveTurn(turn.clone())).await {
-            Ok(snapshot) if snapshot.record.messages.is_empty() => self.end(key).await?,
+            Ok(snapshot) if snapshot.record.messages.is_empty() && key.id.is_nobodys_choice() => {
+                self.end(key).await?;
+            }
             Ok(_) => {}
             // Nothing of it is left there.
             Err(failure)
@@ -170,7 +173,7 @@ impl Sessions {
         };
         match events {
             Some(events) if matches!(events.last(), Some(TurnEvent::Failed(_))) => Ok(None),
-            Some(_) => self.resume(tenant, &turn, 0).await.map(Some),
+            Some(_) => self.resume(tenant, &turn, 0).await.map(|it| Some(it.of_a_repeat())),
             // It ended too long ago to be told again, and did what it did.
             None => Ok(None),
         }

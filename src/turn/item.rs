@@ -18,6 +18,18 @@ pub struct ItemId {
     pub place: Place,
 }
 
+/// An item that a request names instead of sending it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemReference {
+    /// The item.
+    pub item: ItemId,
+    /// Where what it says belongs: before the request's message of this index, or behind them
+    /// all.
+    pub before: usize,
+    /// Where the request names it, as a refusal says it (`input[2].id`).
+    pub named_at: String,
+}
+
 /// Where an item stands within its turn. Numbers count from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {

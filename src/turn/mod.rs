@@ -25,7 +25,7 @@ pub use generation::{AnswerFormat, Effort, Generation, JsonSchema, ToolChoice};
 pub use ids::{
     FileId, ModelName, RequestId, SessionId, SessionKey, TenantId, TurnId, UpstreamSessionId,
 };
-pub use item::{ItemId, Place};
+pub use item::{ItemId, ItemReference, Place};
 pub use pending::{Pending, PendingCall};
 pub use request::{
     AgentOptions, DisconnectPolicy, FileUse, HandedBack, IdempotencyKey, Keeping, Latency,

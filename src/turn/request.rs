@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Generation, Message, ModelName, SessionId, ToolChoice, TurnId};
+use super::{Generation, ItemReference, Message, ModelName, SessionId, ToolChoice, TurnId};
 
 /// One turn, as asked for.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +15,9 @@ pub struct TurnRequest {
     pub model: Option<ModelName>,
     /// Everything the client sent, oldest first: a whole transcript, or what is new.
     pub messages: Vec<Message>,
+    /// Items said before that belong among the messages, in order; whoever finds sessions finds
+    /// them too.
+    pub references: Vec<ItemReference>,
     /// Which session the client says this is.
     pub hints: SessionHints,
     /// The client's own notes on the request (`metadata`), as text.

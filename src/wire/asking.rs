@@ -68,7 +68,11 @@ fn count((param, asked): (&'static str, Option<Whole>)) -> Result<Option<u32>, F
     fits.map(Some).ok_or_else(|| wrong(param, "must be 1 to 4294967295"))
 }
 
-fn within(
+/// A number, if it is there, within its range.
+///
+/// # Errors
+/// [`FailureKind::BadRequest`](crate::turn::FailureKind) when it is beyond.
+pub(super) fn within(
     (param, asked): (&'static str, Option<f64>),
     range: RangeInclusive<f64>,
 ) -> Result<Option<f64>, Failure> {

@@ -23,10 +23,13 @@ mod blocks;
 mod body;
 mod bounded;
 pub mod caller;
+mod citations;
 pub mod claude;
+mod conversation;
 pub mod converse;
 pub mod endpoint;
 mod extension;
+mod extras;
 mod json_schema;
 mod json_text;
 mod member;
@@ -34,6 +37,7 @@ pub mod ndjson;
 pub mod openai_chat;
 pub mod openai_embeddings;
 pub mod openai_error;
+pub mod openai_responses;
 mod said;
 mod sieve;
 pub mod sse;
@@ -50,6 +54,7 @@ pub const FORMATS: &[&dyn WireFormat] = &[
     &claude::ClaudeNative,
     &titan::TitanNative,
     &openai_chat::OpenAiChat,
+    &openai_responses::Responses,
     &ndjson::Ndjson,
     &claude::Anthropic,
     &converse::Converse,
@@ -112,7 +117,8 @@ pub trait WireFormat: Sync {
     /// # Errors
     /// [`FailureKind::BadRequest`](crate::turn::FailureKind) with the field at fault,
     /// [`FailureKind::UnsupportedParameter`](crate::turn::FailureKind) for one that cannot be
-    /// honoured.
+    /// honoured, [`FailureKind::PreviousResponseNotFound`](crate::turn::FailureKind) for a name of
+    /// a response that none of ours can have.
     fn decode(&self, body: &[u8], defaults: &Defaults) -> Result<Asked, Failure>;
 
     /// A writer for one turn as a stream.

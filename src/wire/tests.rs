@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::turn::{
-    Citation, Confirmation, FailureKind, FileId, FinishReason, Fold, OutputFile, Reference, Span,
+    Citation, Confirmation, Fault, FileId, FinishReason, Fold, OutputFile, Reference, Span,
     Thought, Usage,
 };
 
@@ -18,7 +18,8 @@ use super::*;
 /// JSON scalars that mean something somewhere, or nothing anywhere.
 const SCALARS: &str = r#""tool_use" "tool_result" "image" "document" "thinking" "base64" "aGk="
     "redacted_thinking" "enabled" "User: a\nBot:" null true 0 -1 1.5 256.0 1e400 18446744073709551616 "" "user" "text"
-    "tool" "a\tb" "\ud83d\ude00" "\ud800" "+49301234567" "assistant" "s-1" "refusal""#;
+    "tool" "function_call" "function_call_output" "reasoning" "item_reference" "custom" "input_text"
+    "input_image" "a\tb" "\ud83d\ude00" "\ud800" "+49301234567" "assistant" "s-1" "refusal""#;
 
 /// Members that the formats look for, and one that none does.
 const NAMES: &str = "messages role content type text tool_calls function name id arguments
@@ -32,7 +33,9 @@ const NAMES: &str = "messages role content type text tool_calls function name id
     toolSpec inputSchema json toolChoice any auto toolUse toolResult toolUseId reasoningContent
     reasoningText redactedContent image document bytes s3Location uri requestMetadata
     additionalModelRequestFields top_k service_tier title cachePoint guardContent
-    stop top_logprobs logprobs logit_bias json_schema temperature allowed_tools mode";
+    stop top_logprobs logprobs logit_bias json_schema temperature allowed_tools mode
+    instructions previous_response_id store background include max_output_tokens truncation
+    reasoning summary call_id output encrypted_content image_url file_data detail strict";
 
 /// A small generator (xorshift64*), the same numbers in every run.
 struct Dice(u64);
@@ -135,8 +138,7 @@ fn decode_everywhere(body: &[u8]) {
     let _ = caller::number(body, &fields);
     for format in FORMATS {
         let Err(failure) = format.decode(body, &Defaults::default()) else { continue };
-        let is_theirs =
-            matches!(failure.kind, FailureKind::BadRequest | FailureKind::UnsupportedParameter);
+        let is_theirs = failure.kind.status() == 400 && failure.kind.fault() == Fault::Client;
         assert!(is_theirs, "{failure} for {}", String::from_utf8_lossy(body));
         assert!(serde_json::from_slice::<Value>(&format.refusal(&failure)).is_ok());
     }
@@ -153,6 +155,10 @@ fn whatever_json_comes_in_is_taken_or_refused() {
         let content = format!("{},{}", members[1], members[2]);
         let body = format!(r#"{{"messages":[{{"role":"user","content":[{content}]}}]}}"#);
         decode_everywhere(body.as_bytes());
+        let body = format!(r#"{{"input":[{content}],"tools":[{}]}}"#, members[0]);
+        decode_everywhere(body.as_bytes());
+        let body = format!(r#"{{"input":[{{"role":"user","content":[{content}]}}]}}"#);
+        decode_everywhere(body.as_bytes());
     }
 }
 
@@ -162,6 +168,7 @@ const GOOD: &[&str] = &[
     r#"{"anthropic_version":"bedrock-2023-05-31","model":"m","max_tokens":9000,"system":[{"type":"text","text":"Be kind."}],"messages":[{"role":"user","content":[{"type":"text","text":"h\u00e9"},{"type":"image","source":{"type":"base64","media_type":"image/png","data":"aGk="}},{"type":"document","title":"t","source":{"type":"text","data":"x"}}]},{"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"s"},{"type":"redacted_thinking","data":"aGk="},{"type":"tool_use","id":"a","name":"f","input":{"a":[1]}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a","content":[{"type":"text","text":"x"}],"is_error":true}]}],"tools":[{"name":"f","input_schema":{"type":"object"}}],"tool_choice":{"type":"tool","name":"f"},"thinking":{"type":"enabled","budget_tokens":2000},"metadata":{"user_id":"u"},"temperature":1,"top_k":5,"stop_sequences":["END"],"output_config":{"effort":"high","format":{"type":"json_schema","schema":{}}}}"#,
     r#"{"inputText":"Be kind.\nUser: hi\nBot: Hello\nUser: how\nare you?\nBot:","textGenerationConfig":{"maxTokenCount":5,"temperature":0,"topP":0.9,"stopSequences":["x"]}}"#,
     r#"{"system":[{"text":"Be kind."},{"cachePoint":{"type":"default"}}],"messages":[{"role":"user","content":[{"text":"h\u00e9"},{"image":{"format":"png","source":{"bytes":"aGk="}}},{"document":{"format":"md","name":"n","source":{"text":"x"}}}]},{"role":"assistant","content":[{"reasoningContent":{"reasoningText":{"text":"hm","signature":"s"}}},{"reasoningContent":{"redactedContent":"aGk="}},{"toolUse":{"toolUseId":"a","name":"f","input":{"a":1}}}]},{"role":"user","content":[{"toolResult":{"toolUseId":"a","content":[{"json":{"a":1}},{"text":"x"}],"status":"error"}}]}],"inferenceConfig":{"maxTokens":5000,"temperature":0.2,"topP":1,"stopSequences":["x"]},"toolConfig":{"tools":[{"toolSpec":{"name":"f","inputSchema":{"json":{}}}}],"toolChoice":{"any":{}}},"additionalModelRequestFields":{"top_k":4,"thinking":{"type":"enabled","budget_tokens":1024}},"requestMetadata":{"session_id":"s"},"outputConfig":{"textFormat":{"type":"json_schema","structure":{"jsonSchema":{"schema":"{}"}}}}}"#,
+    r#"{"model":"m","instructions":"Be kind.","input":[{"role":"user","content":[{"type":"input_text","text":"h\u00e9 😀"},{"type":"input_image","image_url":"x","detail":"low"},{"type":"input_file","file_data":"aGk=","filename":"n"}]},{"type":"reasoning","id":"rs_1","summary":[],"content":[{"type":"reasoning_text","text":"hm"}]},{"type":"function_call","call_id":"a","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"a","output":"x"},{"type":"item_reference","id":"msg_00112233445566778899aabbccddeeff_0"}],"tools":[{"type":"function","name":"f","parameters":{"type":"object"},"strict":true},{"type":"custom","name":"g"}],"tool_choice":{"type":"allowed_tools","mode":"auto","tools":[{"type":"function","name":"f"}]},"previous_response_id":"resp_00112233445566778899aabbccddeeff","include":["reasoning.encrypted_content"],"reasoning":{"effort":"low","summary":"auto"},"text":{"format":{"type":"json_schema","name":"s","schema":{}}},"metadata":{"a":"b"},"max_output_tokens":16,"temperature":1,"truncation":"auto","outcrop":{"latency":"standard"}}"#,
 ];
 
 #[test]
@@ -173,11 +180,12 @@ fn the_good_requests_are_taken_in_their_own_dialects() {
         });
         taken.map(|format| format.name()).collect::<Vec<_>>()
     };
-    let expected: [&[&str]; 4] = [
+    let expected: [&[&str]; 5] = [
         &["openai-chat", "ndjson"],
         &["claude-native", "anthropic", "claude-invoke"],
         &["titan-native", "titan-invoke"],
         &["converse"],
+        &["openai-responses"],
     ];
     for (body, expected) in GOOD.iter().zip(expected) {
         assert_eq!(takes(body), expected, "{body}");
@@ -332,6 +340,9 @@ pub(super) fn payloads(stream: &[u8]) -> Vec<String> {
 /// The text that a document of any format adds.
 fn piece_in(document: &str) -> String {
     let document: Value = serde_json::from_str(document).unwrap();
+    if document["type"] == "response.output_text.delta" {
+        return document["delta"].as_str().unwrap().to_owned();
+    }
     let places = ["/choices/0/delta/content", "/content", "/outputText", "/delta/text"];
     let piece = places.iter().find_map(|place| document.pointer(place)?.as_str());
     piece.unwrap_or_default().to_owned()

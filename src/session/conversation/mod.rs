@@ -321,16 +321,22 @@ impl Conversation {
     fn begin(&mut self, incoming: &[Message], arrival: &Arrival<'_>) -> Result<Prepared, Failure> {
         let from = input_start(incoming);
         hand_over::check(incoming[..from].last(), &incoming[from..])?;
-        self.replace_messages(&incoming[..from], arrival.room);
+        let (before, new) = incoming.split_at(from);
+        // What is sent as new is all this turn's, though its upstream is told the beginning as
+        // its history.
+        let is_told = if arrival.is_delta { before } else { &[] };
+        self.replace_messages(if arrival.is_delta { &[] } else { before }, arrival.room);
         let origin = if arrival.branches {
             Origin::Forked
-        } else if from > 0 && incoming[..from].iter().any(|message| message.role == Role::User) {
+        } else if before.iter().any(|message| message.role == Role::User) {
             Origin::Rehydrated
         } else {
             Origin::New
         };
         self.standing = Standing::InUse;
-        let prepared = self.open_upstream(origin, incoming[from..].to_vec(), None);
+        let mut prepared = self.open_upstream(origin, new.to_vec(), None);
+        prepared.history.extend(shared(is_told.to_vec()));
+        prepared.said.splice(0..0, shared(is_told.to_vec()));
         Ok(Prepared { is_first: true, ..prepared })
     }
 

@@ -4,25 +4,24 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::turn::{Failure, FailureKind, Message, Role, SessionHints, SessionId, TurnRequest};
 use crate::wire::agent_fields::{Attributes, Texts};
 use crate::wire::bounded::{Allowance, AtMost};
+use crate::wire::conversation::Conversation;
 use crate::wire::extension::Extension;
 use crate::wire::sieve::Sieved;
 use crate::wire::whole::Whole;
-use crate::wire::{Asked, Defaults, Options, body};
+use crate::wire::{Asked, Defaults, Options, agent_fields, body};
 
 use super::generation::{Making, ResponseFormat, Stop};
 use super::messages::Messages;
 use super::passed_on;
 use super::tools::{Choice, Functions, Offer, Tools};
 
-/// `metadata` by OpenAI's rule: pairs, characters in a key, characters in a value.
-const METADATA_LIMITS: (usize, usize, usize) = (16, 64, 512);
 /// Entries of `modalities`; there are two to choose from.
 const MAX_MODALITIES: usize = 16;
 /// Characters of a text that says who speaks.
@@ -198,24 +197,11 @@ impl<'a> Body<'a> {
     /// objects of their own there: these send `call` as well.
     fn metadata(&self) -> Result<BTreeMap<String, String>, Failure> {
         let Some(raw) = self.metadata else { return Ok(BTreeMap::new()) };
-        let read = serde_json::from_str(raw.get());
         if self.call.is_some() {
-            let Attributes(metadata) = read.unwrap_or_default();
+            let Attributes(metadata) = serde_json::from_str(raw.get()).unwrap_or_default();
             return Ok(metadata);
         }
-        let refused = |message: String| Failure::bad_field("metadata", message);
-        let Attributes(metadata) =
-            read.map_err(|_| refused("metadata must be an object of valid strings".to_owned()))?;
-        let (pairs, key, value) = METADATA_LIMITS;
-        let fits = metadata.len() <= pairs
-            && metadata.iter().all(|(k, v)| !is_longer(k, key) && !is_longer(v, value));
-        if fits {
-            return Ok(metadata);
-        }
-        Err(refused(format!(
-            "metadata must be at most {pairs} pairs, keys of at most {key} and values of at most \
-             {value} characters"
-        )))
+        agent_fields::metadata(raw)
     }
 
     fn session(&self, metadata: &BTreeMap<String, String>) -> Result<Option<SessionId>, Failure> {
@@ -287,41 +273,5 @@ fn check_that_something_is_asked(messages: &[Message], end_session: bool) -> Res
             Err(Failure::bad_field("messages", "every message is blank: nothing is asked"))
         }
         _ => Ok(()),
-    }
-}
-
-/// `conversation`: an id, or an object with one.
-#[derive(Debug)]
-struct Conversation(Option<String>);
-
-impl<'de> Deserialize<'de> for Conversation {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        source.deserialize_any(ConversationVisitor)
-    }
-}
-
-struct ConversationVisitor;
-
-impl<'de> Visitor<'de> for ConversationVisitor {
-    type Value = Conversation;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a string or an object with an id")
-    }
-
-    fn visit_str<E>(self, id: &str) -> Result<Conversation, E> {
-        Ok(Conversation(Some(id.to_owned())))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Conversation, A::Error> {
-        let mut id = None;
-        while let Some(name) = members.next_key::<String>()? {
-            if name == "id" {
-                id = members.next_value()?;
-            } else {
-                members.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(Conversation(id))
     }
 }

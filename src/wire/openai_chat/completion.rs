@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 
 use crate::turn::{Fold, Message, TurnEvent};
+use crate::wire::citations::{Annotation, cited};
+use crate::wire::extras::{CallExtras, MessageExtras};
 use crate::wire::{Head, json_text};
 
-use super::citations::{Annotation, cited};
-use super::extras::{CallExtras, MessageExtras};
 use super::usage::UsageBody;
 use super::{completion_id, created_seconds, finish_reason};
 

@@ -55,10 +55,8 @@ use super::{
 
 mod asked;
 mod choice;
-mod citations;
 mod completion;
 mod content;
-mod extras;
 mod generation;
 mod messages;
 mod passed_on;

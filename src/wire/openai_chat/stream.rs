@@ -15,12 +15,12 @@ use serde::Serialize;
 use crate::turn::{
     Citation, CollaboratorUsage, Confirmation, Failure, FinishReason, OutputFile, TurnEvent, Usage,
 };
+use crate::wire::citations::cited;
+use crate::wire::extras::{CallExtras, MessageExtras};
 use crate::wire::openai_error::ErrorBody;
 use crate::wire::sse::EventIds;
 use crate::wire::{Encoder, Head, Options, json_text};
 
-use super::citations::cited;
-use super::extras::{CallExtras, MessageExtras};
 use super::usage::UsageBody;
 use super::{completion_id, created_seconds, finish_reason};
 

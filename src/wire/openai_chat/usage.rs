@@ -4,8 +4,6 @@ use serde::Serialize;
 
 use crate::turn::{CollaboratorUsage, Usage};
 
-use super::extras::UsageExtras;
-
 /// The `usage` member.
 #[derive(Debug, Serialize)]
 pub(super) struct UsageBody<'a> {
@@ -55,5 +53,31 @@ impl<'a> UsageBody<'a> {
             estimated: usage.estimated,
             outcrop: UsageExtras::of(shares),
         }
+    }
+}
+
+/// On the usage of a turn on which several agents worked.
+#[derive(Debug, Serialize)]
+struct UsageExtras<'a> {
+    collaborators: Vec<Share<'a>>,
+}
+
+/// What one agent used; the one that was asked has no name.
+#[derive(Debug, Serialize)]
+struct Share<'a> {
+    name: Option<&'a str>,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+}
+
+impl<'a> UsageExtras<'a> {
+    /// Of these; none where nobody told whose the usage was.
+    fn of(shares: Option<&'a [CollaboratorUsage]>) -> Option<Self> {
+        let collaborators = shares?.iter().map(|share| Share {
+            name: share.collaborator.as_deref(),
+            prompt_tokens: share.usage.input_tokens,
+            completion_tokens: share.usage.output_tokens,
+        });
+        Some(Self { collaborators: collaborators.collect() })
     }
 }

@@ -1,15 +1,15 @@
-//! What a reply carries beyond OpenAI's, as `outcrop` in the place it belongs to: on a message
-//! or the last delta of one, on a tool call, on the usage.
+//! What a reply carries beyond OpenAI's, as `outcrop` in the place it belongs to: on an answer or
+//! the last delta of one, on a tool call.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::turn::{CollaboratorUsage, Confirmation, OutputFile};
+use crate::turn::{Confirmation, OutputFile};
 
 use super::citations::CitedPart;
 
-/// On a message.
+/// On an answer.
 #[derive(Debug, Serialize)]
 pub(super) struct MessageExtras<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -63,31 +63,5 @@ impl CallExtras {
             Confirmation::DecisionAndResult => "decision_and_result",
         };
         Some(Self { confirmation })
-    }
-}
-
-/// On the usage of a turn on which several agents worked.
-#[derive(Debug, Serialize)]
-pub(super) struct UsageExtras<'a> {
-    collaborators: Vec<Share<'a>>,
-}
-
-/// What one agent used; the one that was asked has no name.
-#[derive(Debug, Serialize)]
-struct Share<'a> {
-    name: Option<&'a str>,
-    prompt_tokens: u64,
-    completion_tokens: u64,
-}
-
-impl<'a> UsageExtras<'a> {
-    /// Of these; none where nobody told whose the usage was.
-    pub(super) fn of(shares: Option<&'a [CollaboratorUsage]>) -> Option<Self> {
-        let collaborators = shares?.iter().map(|share| Share {
-            name: share.collaborator.as_deref(),
-            prompt_tokens: share.usage.input_tokens,
-            completion_tokens: share.usage.output_tokens,
-        });
-        Some(Self { collaborators: collaborators.collect() })
     }
 }

@@ -31,15 +31,16 @@ pub(super) struct Cited<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct Annotation<'a> {
     r#type: &'static str,
-    url_citation: UrlCitation<'a>,
+    pub(super) url_citation: UrlCitation<'a>,
 }
 
-#[derive(Debug, Serialize)]
-struct UrlCitation<'a> {
-    start_index: usize,
-    end_index: usize,
-    url: &'a str,
-    title: &'a str,
+/// The part of the answer, in code points, and the source.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct UrlCitation<'a> {
+    pub(super) start_index: usize,
+    pub(super) end_index: usize,
+    pub(super) url: &'a str,
+    pub(super) title: &'a str,
 }
 
 /// A part of an answer with its sources.
