@@ -5,7 +5,7 @@
 //! before its upstream has answered ([`begin`](SessionStore::begin)) and when it has ended
 //! ([`end`](SessionStore::end)), and a store that lasts fetches what happens in between by
 //! itself, from the turn's [`LiveTurn`]. To add one, write `store/<kind>.rs` with a
-//! [`SessionStore`], and have it pass `store/contract.rs`.
+//! [`SessionStore`], and have it pass `store/contract/`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,10 @@ use crate::turn::{
     TurnId, UpstreamSessionId,
 };
 
+#[cfg(test)]
+mod contract;
 mod memory;
+mod stored;
 
 pub use memory::MemoryStore;
 
