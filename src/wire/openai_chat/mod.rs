@@ -60,6 +60,7 @@ mod content;
 mod generation;
 mod messages;
 mod passed_on;
+mod platform;
 mod stream;
 #[cfg(test)]
 mod tests;
