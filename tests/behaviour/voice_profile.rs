@@ -1,7 +1,7 @@
 //! Models for people who listen: fillers, deadlines, what was heard, and failures as a sentence.
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -30,8 +30,12 @@ fn fillers(answer: &Answer) -> Vec<String> {
 
 fn contents(session: &Value) -> Vec<(&str, &str)> {
     let messages = session["messages"].as_array().unwrap().iter();
-    let text = |value: &'_ Value| -> &str { value.as_str().unwrap_or_default() };
-    messages.map(|message| (text(&message["content"]), text(&message["status"]))).collect()
+    let pair = |message| {
+        let text =
+            |name: &str| Value::get(message, name).and_then(Value::as_str).unwrap_or_default();
+        (text("content"), text("status"))
+    };
+    messages.map(pair).collect()
 }
 
 #[tokio::test]
@@ -113,7 +117,7 @@ async fn an_answer_that_was_generated_to_its_end_is_kept_as_far_as_it_was_heard(
     let question = ("user", "count to 40");
     let first = call(&[question]).answer().await;
     first.expect_ok();
-    assert!(first.text.ends_with("40"));
+    assert!(first.text.contains("40"), "{}", first.text);
     let heard = ("assistant", "1 2 3");
     let second = call(&[question, heard, ("user", "what was my last message?")]).answer().await;
     assert_eq!(second.origin(), "continued");
@@ -149,24 +153,35 @@ async fn what_was_spoken_is_told_with_or_without_the_filler() {
     Answer::of(reply).await.expect_ok();
 }
 
-#[tokio::test]
+/// By then a barge-in has closed the upstream's connection, as a rule and on a busy machine.
+const AS_A_RULE: Duration = Duration::from_millis(50);
+const AT_MOST: Duration = Duration::from_millis(150);
+const TRIALS: u64 = 7;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_who_barges_in_stops_the_upstream_and_is_answered_at_once() {
     let broker = broker("profile = \"voice\"").await;
-    let mut first = broker.ask("count to 2000").session("one").pace(0, 10).begin().await;
-    first.first_text().await;
-    let began = Instant::now();
-    let second = broker.ask("my name is Ann").session("one").begin().await;
-    assert_eq!(second.status, 200);
-    let answered = began.elapsed();
-    until("the first call to be closed upstream", async || {
-        broker.upstream().await["disconnected"] == 1
-    })
-    .await;
-    assert!(answered < Duration::from_millis(500), "{answered:?}");
-    Answer::of(second).await.expect_ok();
-    Answer::of(first).await.expect_ok();
+    let mut delays = Vec::new();
+    for trial in 1..=TRIALS {
+        let mut first = broker.ask("count to 2000").session("one").pace(0, 10).begin().await;
+        first.first_text().await;
+        let spoke = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        broker.ask("my name is Ann").session("one").text().await;
+        let mut closed = Value::Null;
+        until("the first call to be closed upstream", async || {
+            let upstream = broker.upstream().await;
+            closed = upstream["last_disconnect_ms"].clone();
+            upstream["disconnected"] == trial
+        })
+        .await;
+        delays.push(Duration::from_millis(closed.as_u64().unwrap()).saturating_sub(spoke));
+        Answer::of(first).await.expect_ok();
+    }
+    delays.sort();
+    assert!(delays[delays.len() / 2] <= AS_A_RULE, "{delays:?}");
+    assert!(delays.iter().all(|delay| *delay <= AT_MOST), "{delays:?}");
     let stopped = broker.metric("outcrop_turns_interrupted_total", &["barge_in"]).await;
-    assert!((stopped - 1.0).abs() < 0.1, "{stopped}");
+    assert!((stopped - TRIALS as f64).abs() < 0.1, "{stopped}");
 }
 
 #[tokio::test]
@@ -229,7 +244,7 @@ async fn vapi_tells_that_a_call_is_over_and_its_session_ends() {
     turn.text().await;
     let tell = async |message: Value| {
         let told = broker.post("/v1/voice/vapi", &json!({ "message": message }));
-        let reply = told.header("x-vapi-secret", key).send().await;
+        let mut reply = told.header("x-vapi-secret", key).send().await;
         assert_eq!(reply.status, 200);
         reply.json().await["session_ended"] == true
     };
