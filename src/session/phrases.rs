@@ -87,7 +87,7 @@ impl<'a> Phrases<'a> {
 
     /// What is left of an assistant's text without the sentences, and whether an apology was
     /// among them; nothing where none is.
-    fn rest<'m>(self, message: &'m Message) -> Option<(&'m str, bool)> {
+    fn rest(self, message: &Message) -> Option<(&str, bool)> {
         if self.are_none() || message.role != Role::Assistant {
             return None;
         }
@@ -100,7 +100,7 @@ impl<'a> Phrases<'a> {
         }
     }
 
-    fn without_filler<'t>(self, text: &'t str) -> Option<&'t str> {
+    fn without_filler(self, text: &str) -> Option<&str> {
         let text = text.trim();
         self.fillers.iter().find_map(|filler| {
             let rest = text.strip_prefix(bare(filler))?;
@@ -110,7 +110,7 @@ impl<'a> Phrases<'a> {
         })
     }
 
-    fn without_apology<'t>(self, text: &'t str) -> Option<&'t str> {
+    fn without_apology(self, text: &str) -> Option<&str> {
         let apology = bare(self.apology?);
         let text = text.trim();
         let said = bare(text);
