@@ -27,6 +27,7 @@ const PAGES: &[&str] = &[
     "docs/operations.md",
     "docs/responses.md",
     "docs/store.md",
+    "docs/voice.md",
 ];
 
 fn root() -> &'static Path {

@@ -12,8 +12,8 @@ use super::structured::{Members, Structured};
 use super::text::{Address, Clear, KeyHash, Level, Text};
 use super::{
     AgentCore, AgentSettings, Aws, Config, Discovery, Emulator, Guardrail, InlineAgent, Key,
-    Limits, Log, LogFormat, Model, OpenAi, PromptCache, Reasoning, Routing, Secret, Server,
-    Session, Store, StoreKind, Synchronous, TextModel, Turn,
+    Limits, Log, LogFormat, Model, OpenAi, Profile, PromptCache, Reasoning, Routing, Secret,
+    Server, Session, Store, StoreKind, Synchronous, TextModel, Turn, voice,
 };
 use crate::turn::{
     DisconnectPolicy, FileUse, Latency, ModelName, TenantId, ToolErrors, TurnPolicy,
@@ -300,6 +300,7 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
     let Model {
         name,
         backend,
+        profile,
         turn_policy,
         disconnect_policy,
         keep_alive,
@@ -324,6 +325,7 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
         upstreams,
         hedge_after,
         hedge_agents,
+        voice,
         inline,
         core,
         text,
@@ -332,9 +334,7 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
     } = model;
     fields.required("name", &Id::<ModelName>::new(), name);
     fields.required("backend", &Text::SOME, backend);
-    fields.field("turn_policy", &Named(TurnPolicy::NAMES), turn_policy);
-    fields.field("disconnect_policy", &Named(DisconnectPolicy::NAMES), disconnect_policy);
-    fields.field("keep_alive_seconds", &Maybe(Seconds::SOME), keep_alive);
+    conduct(fields, profile, turn_policy, disconnect_policy, keep_alive);
     fields.field("session_per_key", &Flag, session_per_key);
     fields.field("first_event_timeout_seconds", &Maybe(Seconds::SOME), first_event_timeout);
     fields.field("stall_timeout_seconds", &Maybe(Seconds::SOME), stall_timeout);
@@ -355,7 +355,22 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
     fields.field("fallbacks", &List(Id::<ModelName>::new()), fallbacks);
     fields.field("upstreams", &Members, upstreams);
     hedge(fields, hedge_after, hedge_agents);
+    voice::settings(fields, voice);
     upstream_settings(fields, inline, core, text, guardrail);
+}
+
+/// How a model's turns go, which depends on who listens.
+fn conduct(
+    fields: &mut impl Fields,
+    profile: &mut Profile,
+    turn_policy: &mut TurnPolicy,
+    disconnect_policy: &mut DisconnectPolicy,
+    keep_alive: &mut Option<Duration>,
+) {
+    fields.field("profile", &Named(Profile::NAMES), profile);
+    fields.field("turn_policy", &Named(TurnPolicy::NAMES), turn_policy);
+    fields.field("disconnect_policy", &Named(DisconnectPolicy::NAMES), disconnect_policy);
+    fields.field("keep_alive_seconds", &Maybe(Seconds::SOME), keep_alive);
 }
 
 /// What a model has for its kind of upstream alone.

@@ -2,7 +2,8 @@
 //!
 //! One TOML file, environment over file, flags over both. [`load()`] reads them and finds every
 //! mistake at once; nothing else in the program reads the environment or a configuration file.
-//! Durations are written as seconds (fractions allowed) under names that end in `_seconds`.
+//! Durations are written as seconds (fractions allowed) under names that end in `_seconds`; short
+//! ones as whole milliseconds under names that end in `_ms`.
 //!
 //! To add a setting, add its field here and name it in `fields`, which will not compile without;
 //! `docs/configuration.md` is tested against the same list.
@@ -29,6 +30,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod text;
+mod voice;
 
 pub use environment::{Environment, Flag, load_dotenv};
 pub use load::{Loaded, SourceFile, Sources, load};
@@ -40,6 +42,7 @@ pub use problem::{Place, Problem, Report};
 pub use secret::Secret;
 pub use show::Hashes;
 pub use store::{Store, StoreKind, Synchronous};
+pub use voice::{Profile, Voice};
 
 /// Everything the broker can be told.
 #[derive(Debug, Clone, Default)]

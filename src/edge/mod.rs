@@ -28,6 +28,7 @@ use crate::turn::{Failure, FailureKind, RequestId};
 
 pub mod listener;
 
+mod apology;
 mod conversations;
 mod embeddings;
 mod files;
@@ -43,6 +44,7 @@ mod routes;
 mod sessions;
 mod surfaces;
 mod turns;
+mod voice;
 
 use listener::{Limits, Shutdown};
 use request::Incoming;
@@ -225,6 +227,7 @@ impl Edge {
             Target::Conversation(wanted) => {
                 or_refused(self.conversation(&incoming, body, wanted)).await
             }
+            Target::Vapi => or_refused(self.told_by_vapi(&incoming, body)).await,
             Target::Files => or_failure(self.files(&incoming)),
             Target::File => or_failure(self.file(&incoming)),
             Target::FileContent => or_failure(self.file_content(&incoming)),

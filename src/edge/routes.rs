@@ -38,6 +38,8 @@ pub(super) enum Target {
     Response(OfResponse),
     /// Conversations, as OpenAI's API knows sessions.
     Conversation(OfConversation),
+    /// What Vapi tells of its calls.
+    Vapi,
     /// The tenant's files.
     Files,
     /// What is known of a file.
@@ -165,6 +167,11 @@ const ROUTES: &[Route] = &[
             (Method::GET, Target::Conversation(OfConversation::Item)),
             (Method::DELETE, Target::Conversation(OfConversation::DeleteItem)),
         ],
+    },
+    Route {
+        name: "/v1/voice/vapi",
+        paths: &["/v1/voice/vapi"],
+        methods: &[(Method::POST, Target::Vapi)],
     },
     Route { name: "/v1/files", paths: &["/v1/files"], methods: &[(Method::GET, Target::Files)] },
     Route {

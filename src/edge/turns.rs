@@ -26,6 +26,7 @@ use crate::turn::{
 use crate::wire::sse::parse_event_id;
 use crate::wire::{Asked, Asks, Defaults, Head, Options, Replied, WireFormat, caller};
 
+use super::apology::{self, Apology};
 use super::follow::{FirstToken, Follow};
 use super::request::{Incoming, read_body};
 use super::surfaces::Surface;
@@ -257,9 +258,10 @@ impl Edge {
             encoder.skip(&event);
         }
         let model = self.routes.exactly(&head.model);
-        let keep_alive = model.and_then(|route| route.model.keep_alive);
+        let keep_alive = model.as_ref().and_then(|route| route.model.keep_alive);
         let keep_alive = keep_alive.unwrap_or(self.config.server.keep_alive);
         let mut follow = Follow::new(reader, encoder, keep_alive);
+        follow.apologise_by(model.and_then(|route| Apology::of(&route.model, format)));
         if seen.is_none() || format.counts_frames() {
             follow.open();
         }
@@ -278,6 +280,7 @@ impl Begun {
         let encoder = format.encoder(head.clone(), options);
         let (is_first, is_awaited) = (!reader.is_repeat(), !head.is_background);
         let mut follow = Follow::new(reader, encoder, keep_alive);
+        follow.apologise_by(Apology::of(&route.model, format));
         if is_first {
             follow.measure(FirstToken { metrics: Arc::clone(&route.metrics), received });
         }
@@ -285,11 +288,13 @@ impl Begun {
         if is_awaited {
             follow.wait_for_first().await?;
         }
+        let first_token = follow.has_text().then(|| received.elapsed());
         follow.open();
         let origin = follow.reader().origin();
         let mut response = stream_reply(format, &head, origin, follow);
         let counted = if route.model.traces { "reported" } else { "estimated" };
         response.headers_mut().insert("x-outcrop-usage", HeaderValue::from_static(counted));
+        put_first_token(response.headers_mut(), first_token);
         Ok(response)
     }
 
@@ -332,23 +337,24 @@ impl Begun {
     ) -> Result<Response, Failure> {
         let first_token = FirstToken { metrics: Arc::clone(&self.route.metrics), received };
         let mut first_token = Some(first_token).filter(|_| !self.reader.is_repeat());
-        let mut events = Vec::new();
+        let (mut events, mut first_text) = (Vec::new(), None);
         while self.reader.read(&mut events).await.is_some() {
-            if events.iter().any(|event| matches!(event, TurnEvent::Text(_)))
-                && let Some(first_token) = first_token.take()
-            {
+            if first_text.is_some() || !events.iter().any(is_text) {
+                continue;
+            }
+            first_text = Some(received.elapsed());
+            if let Some(first_token) = first_token.take() {
                 first_token.record(&self.reader);
             }
         }
-        if let Some(TurnEvent::Failed(failure)) = events.last() {
-            return Err(failure.clone());
-        }
+        apology::settle(Apology::of(&self.route.model, format), &mut events)?;
         let usage = events.iter().rev().find_map(|event| match event {
             TurnEvent::Usage(usage) => Some(*usage),
             _ => None,
         });
         let body = format.whole(&self.head, self.options, &events);
         let mut response = self.written(format, (&events, body));
+        put_first_token(response.headers_mut(), first_text);
         if let Some(usage) = usage {
             let counted = if usage.estimated { "estimated" } else { "reported" };
             response.headers_mut().insert("x-outcrop-usage", HeaderValue::from_static(counted));
@@ -461,6 +467,17 @@ fn put_session(headers: &mut HeaderMap, head: &Head, origin: Option<Origin>) {
     // A turn that still waits in the queue has a session that goes on.
     let origin = origin.unwrap_or(Origin::Continued).as_str();
     headers.insert("x-outcrop-session", HeaderValue::from_static(origin));
+}
+
+fn is_text(event: &TurnEvent) -> bool {
+    matches!(event, TurnEvent::Text(_))
+}
+
+/// How long the first text took, where it was there before the head of the reply.
+fn put_first_token(headers: &mut HeaderMap, after: Option<Duration>) {
+    if let Some(after) = after {
+        put_number(headers, "x-outcrop-first-token-ms", after.as_millis());
+    }
 }
 
 fn put_number(headers: &mut HeaderMap, name: &'static str, number: u128) {

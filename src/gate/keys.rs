@@ -15,9 +15,9 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 use crate::config;
 use crate::turn::{Failure, FailureKind, ModelName, TenantId};
 
-/// Where a key may stand besides `Authorization: Bearer`: the header of Anthropic's SDKs and
-/// that of Azure's.
-const KEY_HEADERS: [&str; 2] = ["x-api-key", "api-key"];
+/// Where a key may stand besides `Authorization: Bearer`: the header of Anthropic's SDKs, that of
+/// Azure's, and the one in which Vapi sends the secret of a server.
+const KEY_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-vapi-secret"];
 
 /// Two entries of the configuration that have the same key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

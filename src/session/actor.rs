@@ -22,6 +22,7 @@ use crate::turn::{
 use super::conversation::Edit;
 use super::directory::Activity;
 use super::identity::Digest;
+use super::phrases::Phrases;
 use super::pump::Pumped;
 use super::running::Detached;
 use super::state::{Env, State};
@@ -57,6 +58,13 @@ pub(super) enum SessionMsg {
         /// Which of the actor's attempts it was.
         serial: u64,
     },
+    /// From a timer of an attempt: it should have begun to answer by now.
+    Deadline {
+        /// Which of the actor's attempts it was.
+        serial: u64,
+    },
+    /// From a timer of the turn: nothing may have been said for long.
+    Silence(TurnId),
     /// From the turn log: nobody follows this turn any more.
     Abandoned(TurnId),
     /// From a timer: a turn has waited in the queue as long as it may.
@@ -101,6 +109,8 @@ impl SessionMsg {
             | Self::Pumped(_)
             | Self::PumpGone { .. }
             | Self::Hedge { .. }
+            | Self::Deadline { .. }
+            | Self::Silence(_)
             | Self::Abandoned(_)
             | Self::WaitedTooLong(_)
             | Self::Cancel(..)
@@ -158,6 +168,13 @@ pub(super) struct Call {
     pub(super) received: Instant,
     /// Told what the turn used, and let go when it has ended.
     pub(super) hold: Box<dyn Hold>,
+}
+
+impl Call {
+    /// What the broker may have said beside the answers.
+    pub(super) fn phrases(&self) -> Phrases<'_> {
+        Phrases::of(&self.route.model.voice)
+    }
 }
 
 /// An order to stop the running turn.
@@ -248,6 +265,8 @@ impl State {
             SessionMsg::Pumped(pumped) => self.pumped(*pumped),
             SessionMsg::PumpGone { serial } => self.pump_gone(serial),
             SessionMsg::Hedge { serial } => self.hedge(serial),
+            SessionMsg::Deadline { serial } => self.deadline(serial),
+            SessionMsg::Silence(turn) => self.bridge_silence(&turn),
             SessionMsg::Abandoned(turn) => self.abandoned(&turn),
             SessionMsg::WaitedTooLong(turn) => self.waited_too_long(&turn),
             SessionMsg::Interrupt(order) => self.interrupt(*order),

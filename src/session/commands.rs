@@ -8,6 +8,7 @@ use crate::turn::{Failure, ModelName, SessionKey, TurnId};
 use super::actor::{Interrupt, Snapshot};
 use super::conversation::Edit;
 use super::phase::{Effect, Input};
+use super::phrases::Phrases;
 use super::state::{State, busy};
 
 impl State {
@@ -17,7 +18,7 @@ impl State {
             Effect::Cut => self.cut(reason, spoken),
             _ => {
                 // The answer was generated to its end, but not heard to its end.
-                if let Some(spoken) = spoken
+                if let Some(spoken) = spoken.map(|spoken| self.heard(&spoken))
                     && self.held.cut_last_answer(&spoken)
                 {
                     self.save();
@@ -25,6 +26,16 @@ impl State {
             }
         }
         self.read(reply);
+    }
+
+    /// What of the last answer was heard: what was spoken, but for what the broker said itself.
+    fn heard(&self, spoken: &str) -> String {
+        let record = self.held.record();
+        let asked = record.asked.as_ref().unwrap_or(&record.model);
+        let route = self.env.routes.exactly(asked);
+        let phrases = route.as_ref().map(|route| Phrases::of(&route.model.voice));
+        let answer = record.messages.last().map(|last| last.plain_text()).unwrap_or_default();
+        phrases.unwrap_or_default().heard(spoken, &answer)
     }
 
     pub(super) fn read(&self, reply: oneshot::Sender<Snapshot>) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ractor::ActorRef;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Span;
 
 use crate::backend::{Ask, Route};
@@ -22,6 +23,7 @@ use super::identity::Digest;
 use super::keeping::turn_record;
 use super::order::{history_for, instructions, order, prepare};
 use super::pump::{Outcome, Pumped};
+use super::slow::silence_timer;
 use super::state::Env;
 use super::turn_log::{Origin, TurnWriter};
 
@@ -35,6 +37,8 @@ pub(super) struct Running {
     pub(super) hedge: Option<Attempt>,
     /// Whether the attempt has brought anything.
     pub(super) has_begun: bool,
+    /// Rings when nothing has been said for long.
+    pub(super) silence: Option<AbortOnDropHandle<()>>,
     /// Models that have not been tried.
     pub(super) others: VecDeque<Arc<Route>>,
     /// What is new in the transcript with this turn.
@@ -119,15 +123,19 @@ impl Running {
         let order = order(held, (&call, &model), prepared, refusal);
         let new = &said[retold..];
         let setting = Setting { actor, env, call: &call, said: new, serial, span: &span };
+        let me = setting.actor.clone();
         let mut attempt = Attempt::start(setting, route, model, order);
         if let Some(next) = candidates.front() {
             attempt.arm_hedge(&call, next);
         }
+        attempt.arm_deadline(&call, candidates.front());
+        let silence = attempt.asks.then(|| silence_timer(me, &call, &writer)).flatten();
         let mut running = Self {
             fold,
             attempt,
             hedge: None,
             has_begun: false,
+            silence,
             others: candidates,
             said,
             retold,
@@ -196,24 +204,19 @@ impl Running {
             "the model could not answer; another is asked"
         );
         before.route.metrics.ended(OutcomeLabel::Failed, before.began.elapsed());
-        let model = route.model.name.clone();
-        self.attempt = self.anew(again, held, route, model);
+        self.go_to(again, held, route);
         true
     }
 
-    /// Asks the next model beside the one that takes long, if nothing has come from that.
-    pub(super) fn hedge(&mut self, again: Again<'_>, held: &Conversation, of: u64) {
-        if self.attempt.serial != of || self.has_begun || self.hedge.is_some() {
-            return;
-        }
-        let Some(route) = self.others.pop_front() else { return };
-        tracing::debug!(parent: &self.span, beside = %route.model.name, "the turn is hedged");
+    /// Goes on with another model; the call of the one before is dropped.
+    pub(super) fn go_to(&mut self, again: Again<'_>, held: &Conversation, route: Arc<Route>) {
         let model = route.model.name.clone();
-        self.hedge = Some(self.anew(again, held, route, model));
+        self.attempt = self.anew(again, held, route, model);
+        self.attempt.arm_deadline(&self.call, self.others.front());
     }
 
     /// Asks in an upstream session that knows nothing of what was said.
-    fn anew(
+    pub(super) fn anew(
         &self,
         again: Again<'_>,
         held: &Conversation,
@@ -297,7 +300,7 @@ impl Running {
     }
 
     /// Appends what the pump brought; gives how the turn ended, if it did.
-    pub(super) fn take_in(&mut self, env: &Env, pumped: Pumped) -> Option<Outcome> {
+    pub(super) fn take_in(&mut self, env: &Env, mut pumped: Pumped) -> Option<Outcome> {
         if !self.decide(&pumped) {
             return None;
         }
@@ -316,6 +319,7 @@ impl Running {
                 return Some(Err(Failure::internal()));
             }
         }
+        pumped.events.extend(self.stand_in(pumped.outcome.as_ref()));
         env.files.take_in(&self.writer.log().meta().key, &pumped.events);
         if !pumped.events.is_empty() {
             self.writer.append(pumped.events);

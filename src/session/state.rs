@@ -324,13 +324,6 @@ impl State {
         }
     }
 
-    pub(super) fn hedge(&mut self, of: u64) {
-        let Some(running) = &mut self.running else { return };
-        self.serial += 1;
-        let again = Again { actor: self.me.clone(), env: &self.env, serial: self.serial };
-        running.hedge(again, &self.held, of);
-    }
-
     fn fall_back(&mut self, failure: &Failure) -> bool {
         let Some(running) = &mut self.running else { return false };
         self.serial += 1;

@@ -17,6 +17,7 @@ use crate::turn::{
 use super::actor::{Beginning, Birth, Call, Hold, Refused, SessionActor, SessionMsg, Submit};
 use super::conversation::drop_restated;
 use super::identity::{self, Found, Transcript};
+use super::phrases::Phrases;
 use super::running::Detached;
 use super::supervisor::SupervisorMsg;
 use super::turn_log::{TurnLog, TurnMeta, TurnReader};
@@ -96,6 +97,8 @@ impl Sessions {
     async fn submit_new(&self, mut submission: Submission) -> Result<TurnReader, Failure> {
         let permit = self.permit()?;
         drop_restated(&mut submission.request.messages);
+        let phrases = Phrases::of(&submission.route.model.voice);
+        phrases.take_out(&mut submission.request.messages);
         self.settle_what_is_new(&mut submission.request);
         let destination = self.destination(&submission).await?;
         if !destination.is_ephemeral && self.env.directory.get(&destination.key).is_none() {

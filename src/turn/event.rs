@@ -4,13 +4,13 @@
 //!
 //! ```text
 //! turn  = Started { event } ( Finished | Failed )
-//! event = Text | Reasoning | Thought | ToolCallStarted { ToolCallArguments } | ReturnControl
-//!       | Citation | Trace | File | Usage | UsageByCollaborator | StopSequence
+//! event = Filler | Text | Reasoning | Thought | ToolCallStarted { ToolCallArguments }
+//!       | ReturnControl | Citation | Trace | File | Usage | UsageByCollaborator | StopSequence
 //!       | Logprobs
 //! ```
 //!
 //! Tool calls are numbered from 0 without gaps, and the arguments of one are complete before the
-//! next one starts.
+//! next one starts. `Filler` comes once at most, before any text and any call.
 
 use std::sync::Arc;
 
@@ -24,6 +24,10 @@ use super::{Confirmation, Failure, FileId, Thought};
 pub enum TurnEvent {
     /// The session took the turn from its queue and called the backend. Always first.
     Started,
+    /// A sentence that bridges the silence before the answer, with the space that parts it from
+    /// what follows. Only who listens gets it: it is no part of the answer, of the transcript, or
+    /// of what is compared with it. The session speaks it, no backend does.
+    Filler(Arc<str>),
     /// A piece of the answer, whole characters only.
     Text(Arc<str>),
     /// A piece of what the model thought on the way to the answer.
@@ -88,7 +92,8 @@ impl TurnEvent {
     #[must_use]
     pub fn is_visible(&self) -> bool {
         match self {
-            Self::Text(_)
+            Self::Filler(_)
+            | Self::Text(_)
             | Self::Reasoning(_)
             | Self::ToolCallStarted { .. }
             | Self::ToolCallArguments { .. }
@@ -113,7 +118,7 @@ impl TurnEvent {
         const FIXED: usize = 64;
         FIXED
             + match self {
-                Self::Text(text) | Self::Reasoning(text) => text.len(),
+                Self::Filler(text) | Self::Text(text) | Self::Reasoning(text) => text.len(),
                 Self::Thought(thought) => thought.weight(),
                 Self::ToolCallStarted { id, name, .. } => id.len() + name.len(),
                 Self::ToolCallArguments { delta, .. } => delta.len(),

@@ -314,7 +314,8 @@ impl Fold {
             TurnEvent::Failed(_) => self.ended = Some(Status::Failed),
             TurnEvent::Thought(thought) => self.thoughts.push(Thought::clone(thought)),
             TurnEvent::ReturnControl(handed) => self.handed = Some(Arc::clone(handed)),
-            TurnEvent::Reasoning(_)
+            TurnEvent::Filler(_)
+            | TurnEvent::Reasoning(_)
             | TurnEvent::Citation(_)
             | TurnEvent::Trace(_)
             | TurnEvent::File(_)
@@ -350,6 +351,12 @@ impl Fold {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Whether neither a text nor a call has come, as far as anybody could hear.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.text.trim().is_empty() && self.calls.is_empty()
     }
 
     /// What the backend last told of usage.
@@ -451,6 +458,16 @@ mod tests {
         assert_eq!(message.plain_text(), "Let me see.");
         assert_eq!(message.tool_calls[0].arguments, "{\"a\":1}");
         assert_eq!(message.status, Status::Completed);
+    }
+
+    #[test]
+    fn a_filler_is_no_part_of_the_message() {
+        let mut fold =
+            fold(&[TurnEvent::Started, TurnEvent::Filler("One moment. ".into())]).unwrap();
+        assert!(fold.is_silent());
+        fold.push(&TurnEvent::Text("Hello!".into())).unwrap();
+        assert!(!fold.is_silent());
+        assert_eq!(fold.into_message().plain_text(), "Hello!");
     }
 
     #[test]

@@ -115,7 +115,9 @@ impl Blocks {
             TurnEvent::Finished(_) => [self.stop(), None, None],
             // A failure leaves the open block open: its end would say that it is complete, and
             // clients run a call by that.
-            TurnEvent::Text(_)
+            // These formats have no mark for a filler, so it is left out.
+            TurnEvent::Filler(_)
+            | TurnEvent::Text(_)
             | TurnEvent::Reasoning(_)
             | TurnEvent::ToolCallArguments { .. }
             | TurnEvent::Started

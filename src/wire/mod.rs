@@ -47,6 +47,7 @@ pub mod sse;
 #[cfg(test)]
 mod tests;
 pub mod titan;
+pub mod vapi;
 mod whole;
 
 pub use endpoint::{Asks, Endpoint, Streams};

@@ -53,3 +53,4 @@ mod transcripts;
 mod turns;
 mod upstream;
 mod voice;
+mod voice_profile;

@@ -205,6 +205,10 @@ impl Backend for Bedrock {
         None
     }
 
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
     fn embed(&self, request: EmbeddingRequest) -> BoxFuture<'static, Result<Embeddings, Failure>> {
         embeddings::embed(Arc::clone(&self.shared), request).boxed()
     }

@@ -114,7 +114,8 @@ impl Conversation {
         let Some(last) = self.change().messages.last_mut() else { return false };
         let message = Arc::make_mut(last);
         let before = message.weight();
-        message.parts = vec![Part::Text(heard.to_owned())];
+        let was_heard = !heard.trim().is_empty();
+        message.parts = was_heard.then(|| Part::Text(heard.to_owned())).into_iter().collect();
         message.status = Status::Interrupted;
         let after = message.weight();
         self.weight = self.weight - before + after;

@@ -10,7 +10,8 @@ use crate::turn::{
 };
 
 use super::identity::{Digest, extend};
-use super::reconcile::{Plan, input_start, reconcile};
+use super::phrases::Phrases;
+use super::reconcile::{Plan, Telling, input_start, reconcile};
 use super::turn_log::Origin;
 
 mod editing;
@@ -77,8 +78,8 @@ enum Standing {
 pub(super) struct Arrival<'a> {
     /// Everything the client sent.
     pub(super) messages: &'a [Message],
-    /// Whether the client named the session itself.
-    pub(super) named: bool,
+    /// How the client tells what was said.
+    pub(super) telling: Telling<'a>,
     /// Whether the transcript is known to branch off another session's.
     pub(super) branches: bool,
     /// Whether the messages are what is new, whatever they look like.
@@ -258,7 +259,7 @@ impl Conversation {
             // Found by all that it went through, also where its oldest turns were dropped since.
             Some(Plan::Continue { from: input_start(&incoming), heard: None })
         } else {
-            Some(reconcile(&self.record.messages, &incoming, arrival.named))
+            Some(reconcile(&self.record.messages, &incoming, arrival.telling))
         };
         let from = match &plan {
             None => input_start(&incoming),
@@ -463,8 +464,9 @@ impl Conversation {
 
     /// Takes a turn into the transcript; `base` is the digest before it, for sessions that are
     /// found by their transcript.
-    pub(super) fn commit(&mut self, turn: Committed) {
-        let Committed { turn, said, answer, upstream, model, asked, base, now, room } = turn;
+    pub(super) fn commit(&mut self, turn: Committed<'_>) {
+        let Committed { turn, said, answer, upstream, model, asked, base, now, room, phrases } =
+            turn;
         self.before = None;
         self.is_opened = true;
         let head = base.map(|base| {
@@ -472,7 +474,7 @@ impl Conversation {
             let after_answers = said.rsplit(|message| message.role == Role::Assistant).next();
             let new = after_answers.into_iter().flatten();
             let after = new.fold(base, |digest, message| extend(&digest, message));
-            extend(&after, &answer)
+            extend(&after, &phrases.sent_back(&answer))
         });
         let mut added = 0;
         let record = self.change();
@@ -573,7 +575,7 @@ fn found(standing: Standing) -> Origin {
 
 /// A turn that ended, for the transcript.
 #[derive(Debug)]
-pub(super) struct Committed {
+pub(super) struct Committed<'a> {
     pub(super) turn: TurnId,
     pub(super) said: Vec<Arc<Message>>,
     pub(super) answer: Message,
@@ -586,6 +588,8 @@ pub(super) struct Committed {
     pub(super) base: Option<Digest>,
     pub(super) now: SystemTime,
     pub(super) room: Room,
+    /// What clients may send back with the answer, though it is no part of it.
+    pub(super) phrases: Phrases<'a>,
 }
 
 #[cfg(test)]

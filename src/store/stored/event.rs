@@ -89,6 +89,7 @@ struct StoredReference<'a> {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Other<'a> {
     Started {},
+    Filler(Cow<'a, str>),
     Reasoning(Cow<'a, str>),
     Thought(StoredThought<'a>),
     ToolCall {
@@ -185,6 +186,7 @@ impl<'a> From<&'a TurnEvent> for StoredEvent<'a> {
         let other = match event {
             TurnEvent::Text(text) => return Self::Text(Cow::Borrowed(text)),
             TurnEvent::Started => Other::Started {},
+            TurnEvent::Filler(text) => Other::Filler(Cow::Borrowed(text)),
             TurnEvent::Reasoning(text) => Other::Reasoning(Cow::Borrowed(text)),
             TurnEvent::Thought(thought) => Other::Thought((&**thought).into()),
             TurnEvent::ToolCallStarted { index, id, name, confirmation } => Other::ToolCall {
@@ -275,6 +277,7 @@ impl StoredEvent<'_> {
         };
         Ok(match other {
             Other::Started {} => TurnEvent::Started,
+            Other::Filler(text) => TurnEvent::Filler(text.into()),
             Other::Reasoning(text) => TurnEvent::Reasoning(text.into()),
             Other::Thought(thought) => TurnEvent::Thought(Arc::new(thought.into())),
             Other::StopSequence(text) => TurnEvent::StopSequence(text.map(Into::into)),

@@ -75,6 +75,7 @@ impl Lines {
             TurnEvent::UsageByCollaborator(shares) => self.shares = Some(Arc::clone(shares)),
             TurnEvent::ReturnControl(_) => self.has_handed_over = true,
             TurnEvent::Started
+            | TurnEvent::Filler(_)
             | TurnEvent::Reasoning(_)
             | TurnEvent::Thought(_)
             | TurnEvent::ToolCallStarted { .. }
@@ -200,7 +201,9 @@ impl Encoder for Lines {
             }
             TurnEvent::Finished(reason) => self.completion(*reason, out),
             TurnEvent::Failed(failure) => self.error(failure, out),
+            // A filler is left out: the answer's text accumulates, and it is no part of that.
             TurnEvent::Text(_)
+            | TurnEvent::Filler(_)
             | TurnEvent::Started
             | TurnEvent::Reasoning(_)
             | TurnEvent::Thought(_)

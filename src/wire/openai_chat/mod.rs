@@ -35,6 +35,7 @@
 //! | `message.reasoning_content` | deltas of it | what the model thought on the way |
 //! | `message.annotations` | one late delta | `url_citation`s, offsets in code points, end exclusive; OpenAI has them in whole answers only |
 //! | `message.outcrop` | one late delta | `citations: [{text, start_index, end_index, references: [{type, location, text, metadata}]}]` and `files: [{id, filename, media_type, bytes}]`, `bytes` being the size |
+//! | none | `outcrop: {filler: true}` in a delta beside its `content` | a sentence that bridges the silence before the answer, and is no part of it |
 //! | `message.tool_calls[].outcrop.confirmation` | in the chunk that starts the call | `decision` or `decision_and_result`, where a person has to agree |
 //! | `usage.estimated` | in the chunk with the usage | that the upstream did not tell |
 //! | `usage.outcrop.collaborators` | the same | `[{name, prompt_tokens, completion_tokens}]`; `name` is null for the agent that was asked |
@@ -63,6 +64,7 @@ mod generation;
 mod logprobs;
 mod messages;
 mod passed_on;
+mod platform;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -58,7 +58,8 @@ struct Seen {
 impl Seen {
     fn take(&mut self, event: &TurnEvent) {
         match event {
-            TurnEvent::Text(text) => self.text.push_str(text),
+            // The client has it before the answer, and counts from there.
+            TurnEvent::Filler(text) | TurnEvent::Text(text) => self.text.push_str(text),
             TurnEvent::Citation(citation) => self.citations.push(Arc::clone(citation)),
             TurnEvent::File(file) => self.files.push(Arc::clone(file)),
             TurnEvent::Usage(usage) => self.usage = Some(*usage),
@@ -129,6 +130,15 @@ impl Stream {
         self.open_delta(sequence, text.len(), out);
         out.put_slice(name);
         json_text::string(text, out);
+        self.close_delta(out);
+    }
+
+    /// Writes a sentence that is spoken like any other, and says that it is no part of the answer.
+    fn filler(&self, sequence: u64, text: &str, out: &mut BytesMut) {
+        self.open_delta(sequence, text.len(), out);
+        out.put_slice(br#""content":"#);
+        json_text::string(text, out);
+        out.put_slice(br#","outcrop":{"filler":true}"#);
         self.close_delta(out);
     }
 
@@ -229,6 +239,7 @@ impl Encoder for Stream {
             TurnEvent::Text(text) if !text.is_empty() => {
                 self.text_delta(sequence, br#""content":"#, text, out);
             }
+            TurnEvent::Filler(text) => self.filler(sequence, text, out),
             TurnEvent::Reasoning(text) if !text.is_empty() => {
                 self.text_delta(sequence, br#""reasoning_content":"#, text, out);
             }

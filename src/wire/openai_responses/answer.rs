@@ -126,7 +126,8 @@ impl Answer {
             TurnEvent::UsageByCollaborator(shares) => self.shares = Some(Arc::clone(shares)),
             TurnEvent::Finished(reason) => self.state = State::Finished(*reason),
             TurnEvent::Failed(failure) => self.state = State::Failed(failure.clone()),
-            TurnEvent::Text(_)
+            TurnEvent::Filler(_)
+            | TurnEvent::Text(_)
             | TurnEvent::Reasoning(_)
             | TurnEvent::Thought(_)
             | TurnEvent::ToolCallStarted { .. }

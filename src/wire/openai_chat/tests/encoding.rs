@@ -395,3 +395,32 @@ fn how_likely_tokens_were_is_told_behind_their_text() {
     let chunk = r#""choices":[{"index":0,"delta":{},"logprobs":{"content":[{"token":"lo","logprob":-0.5,"bytes":null,"top_logprobs":[]}],"refusal":null},"finish_reason":null}]"#;
     assert!(stream.contains(chunk), "{stream}");
 }
+
+#[test]
+fn a_filler_is_spoken_as_text_and_counts_in_what_the_client_has() {
+    let events = [
+        TurnEvent::Started,
+        TurnEvent::Filler("One moment. ".into()),
+        TurnEvent::Text("We offer loans.".into()),
+        citation("offer", &[Some("s3://b/a.txt")]),
+        TurnEvent::Finished(FinishReason::Stop),
+    ];
+    let stream = streamed(Options::default(), &events);
+    let frames = frames(&stream);
+    assert_eq!(
+        frames[1],
+        (
+            2,
+            concat!(
+                r#"{"content":"One moment. ","outcrop":{"filler":true}},"#,
+                r#""logprobs":null,"finish_reason":null}]}"#
+            )
+            .to_owned()
+        )
+    );
+    let place = r#""start_index":15,"end_index":20"#;
+    assert!(frames.iter().any(|(_, data)| data.contains(place)), "{stream}");
+    let whole = OpenAiChat.whole(&head(), Options::default(), &events);
+    let whole: Value = serde_json::from_slice(&whole).unwrap();
+    assert_eq!(whole["choices"][0]["message"]["content"], "We offer loans.");
+}
