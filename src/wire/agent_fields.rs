@@ -17,6 +17,8 @@ use super::body;
 
 /// Members of one object of attributes.
 const MAX_ATTRIBUTES: usize = 1_000;
+/// `metadata` by OpenAI's rule: pairs, characters in a key, characters in a value.
+const METADATA_LIMITS: (usize, usize, usize) = (16, 64, 512);
 
 /// The members of an object, as strings.
 #[derive(Debug, Default)]
@@ -71,6 +73,27 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
         }
         Ok(attributes)
     }
+}
+
+/// The client's notes on a request, within OpenAI's limits.
+///
+/// # Errors
+/// [`FailureKind::BadRequest`](crate::turn::FailureKind) at `metadata`.
+pub(super) fn metadata(raw: &RawValue) -> Result<BTreeMap<String, String>, Failure> {
+    let refused = |message: String| Failure::bad_field("metadata", message);
+    let Attributes(metadata) = serde_json::from_str(raw.get())
+        .map_err(|_| refused("metadata must be an object of valid strings".to_owned()))?;
+    let (pairs, key, value) = METADATA_LIMITS;
+    let is_longer = |text: &str, most: usize| text.len() > most && text.chars().count() > most;
+    let fits = metadata.len() <= pairs
+        && metadata.iter().all(|(k, v)| !is_longer(k, key) && !is_longer(v, value));
+    if fits {
+        return Ok(metadata);
+    }
+    Err(refused(format!(
+        "metadata must be at most {pairs} pairs, keys of at most {key} and values of at most \
+         {value} characters"
+    )))
 }
 
 fn as_string(value: &RawValue) -> Result<Option<String>, &'static str> {

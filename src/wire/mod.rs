@@ -35,6 +35,7 @@ pub mod openai_chat;
 pub mod openai_embeddings;
 pub mod openai_error;
 mod said;
+pub mod sessions;
 mod sieve;
 pub mod sse;
 #[cfg(test)]

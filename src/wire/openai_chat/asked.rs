@@ -14,15 +14,13 @@ use crate::wire::bounded::{Allowance, AtMost};
 use crate::wire::extension::Extension;
 use crate::wire::sieve::Sieved;
 use crate::wire::whole::Whole;
-use crate::wire::{Asked, Defaults, Options, body};
+use crate::wire::{Asked, Defaults, Options, agent_fields, body};
 
 use super::generation::{Making, ResponseFormat, Stop};
 use super::messages::Messages;
 use super::passed_on;
 use super::tools::{Choice, Functions, Offer, Tools};
 
-/// `metadata` by OpenAI's rule: pairs, characters in a key, characters in a value.
-const METADATA_LIMITS: (usize, usize, usize) = (16, 64, 512);
 /// Entries of `modalities`; there are two to choose from.
 const MAX_MODALITIES: usize = 16;
 /// Characters of a text that says who speaks.
@@ -198,24 +196,11 @@ impl<'a> Body<'a> {
     /// objects of their own there: these send `call` as well.
     fn metadata(&self) -> Result<BTreeMap<String, String>, Failure> {
         let Some(raw) = self.metadata else { return Ok(BTreeMap::new()) };
-        let read = serde_json::from_str(raw.get());
         if self.call.is_some() {
-            let Attributes(metadata) = read.unwrap_or_default();
+            let Attributes(metadata) = serde_json::from_str(raw.get()).unwrap_or_default();
             return Ok(metadata);
         }
-        let refused = |message: String| Failure::bad_field("metadata", message);
-        let Attributes(metadata) =
-            read.map_err(|_| refused("metadata must be an object of valid strings".to_owned()))?;
-        let (pairs, key, value) = METADATA_LIMITS;
-        let fits = metadata.len() <= pairs
-            && metadata.iter().all(|(k, v)| !is_longer(k, key) && !is_longer(v, value));
-        if fits {
-            return Ok(metadata);
-        }
-        Err(refused(format!(
-            "metadata must be at most {pairs} pairs, keys of at most {key} and values of at most \
-             {value} characters"
-        )))
+        agent_fields::metadata(raw)
     }
 
     fn session(&self, metadata: &BTreeMap<String, String>) -> Result<Option<SessionId>, Failure> {
