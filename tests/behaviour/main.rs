@@ -44,6 +44,7 @@ mod recorded;
 mod resuming;
 mod return_of_control;
 mod sessions;
+mod sessions_api;
 mod transcripts;
 mod turns;
 mod upstream;

@@ -1,18 +1,29 @@
-//! Sessions with backends that no emulator can play: ones that are broken themselves.
+//! Sessions with a backend and a store that do what they are told to: wait, fail, panic.
 
 use std::panic::panic_any;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::*;
+
+mod editing;
+mod keeping;
+mod loading;
+mod opening;
+mod panics;
+mod store;
+mod turns;
+
+use store::{Mood, Moody};
+
 use crate::backend::{Ask, AwsClients, Backend, Deps, Farewell, OpenAiServers, Outlet, Route};
 use crate::config::Model;
-use crate::store::MemoryStore;
 use crate::turn::{
-    Failure, FailureKind, FinishReason, Message, RequestId, Role, SessionHints, SessionKey,
-    TurnEvent, TurnRequest, Usage,
+    Failure, FailureKind, FinishReason, IdempotencyKey, Keeping, Message, RequestId, Role,
+    SessionHints, SessionKey, TurnEvent, TurnId, TurnRequest, Usage,
 };
 
 /// What the backend does with a message.
@@ -20,13 +31,18 @@ const PANIC_AT_ONCE: &str = "panic at once";
 const PANIC_LATER: &str = "panic later";
 const WAIT: &str = "wait";
 const BABBLE: &str = "babble";
+const THROTTLE: &str = "throttle";
 
 /// Answers each message as it asks to be answered.
 #[derive(Debug)]
 struct Fragile {
     /// Lets those that wait go on.
     go_on: Arc<Semaphore>,
+    /// What it was told with each turn of what was said before.
+    told: Histories,
 }
+
+type Histories = Arc<Mutex<Vec<Vec<String>>>>;
 
 impl Backend for Fragile {
     fn answer(
@@ -38,8 +54,13 @@ impl Backend for Fragile {
         if text == PANIC_AT_ONCE {
             panic_any("in the call");
         }
+        let told = ask.history.iter().map(|message| message.plain_text()).collect();
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(told);
         let go_on = Arc::clone(&self.go_on);
         async move {
+            if text == THROTTLE {
+                return Err(Failure::new(FailureKind::UpstreamThrottled, "not now"));
+            }
             outlet.push(TurnEvent::Text("Well. ".into())).await;
             match text.as_str() {
                 PANIC_LATER => panic_any("in the answer"),
@@ -69,18 +90,30 @@ impl Hold for Nothing {
     fn used(&self, _usage: &Usage) {}
 }
 
-/// Sessions with such a backend.
+/// Sessions with such a backend and such a store.
 struct Setting {
     sessions: Sessions,
     route: Arc<Route>,
     go_on: Arc<Semaphore>,
+    told: Histories,
+    store: Arc<Moody>,
 }
 
 impl Setting {
+    /// With a store that answers at once, and forgets with the process.
     async fn new() -> Self {
+        Self::with(Moody::forgetful()).await
+    }
+
+    /// With a store whose answers come later, and last.
+    async fn lasting() -> Self {
+        Self::with(Moody::lasting()).await
+    }
+
+    async fn with(store: Moody) -> Self {
         let metrics = Arc::new(Metrics::new());
         let config = Arc::new(Config::default());
-        let store = Arc::new(MemoryStore::default());
+        let store = Arc::new(store);
         let deps = Deps {
             aws: Arc::new(AwsClients::emulated("http://127.0.0.1:9")),
             metrics: Arc::clone(&metrics),
@@ -89,106 +122,147 @@ impl Setting {
             openai: Arc::new(OpenAiServers::new(Duration::from_secs(1))),
         };
         let routes = Arc::new(Routes::open(deps).unwrap());
-        let sessions = Sessions::start(config, Arc::clone(&metrics), store, routes).await.unwrap();
-        let go_on = Arc::new(Semaphore::new(0));
+        let kept: Arc<dyn SessionStore> = Arc::clone(&store) as Arc<Moody>;
+        let sessions = Sessions::start(config, Arc::clone(&metrics), kept, routes).await.unwrap();
+        let (go_on, told) = (Arc::new(Semaphore::new(0)), Histories::default());
+        let backend = Fragile { go_on: Arc::clone(&go_on), told: Arc::clone(&told) };
         let route = Route {
             model: Model::new("fragile".parse().unwrap(), "bedrock-agent"),
             is_direct: false,
             kind: "bedrock-agent",
             fields: &[],
-            backend: Arc::new(Fragile { go_on: Arc::clone(&go_on) }),
+            backend: Arc::new(backend),
             metrics: metrics.turn("fragile", "bedrock-agent"),
             first_event_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(10),
             breaker: Arc::default(),
         };
-        Self { sessions, route: Arc::new(route), go_on }
+        Self { sessions, route: Arc::new(route), go_on, told, store }
     }
 
-    async fn submit(&self, session: &str, text: &str) -> TurnReader {
-        let hints =
-            SessionHints { named: Some(session.parse().unwrap()), ..SessionHints::default() };
-        let messages = vec![Message::text(Role::User, text)];
+    /// What the backend was told last of what was said before.
+    fn last_history(&self) -> Vec<String> {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.last().cloned().unwrap_or_default()
+    }
+
+    async fn try_request(&self, request: TurnRequest) -> Result<TurnReader, Failure> {
         let submission = Submission {
             tenant: TenantId::open(),
             route: Arc::clone(&self.route),
-            request: TurnRequest { messages, hints, ..TurnRequest::default() },
+            request,
             request_id: RequestId::generate(),
             key_label: "open".to_owned(),
             received: Instant::now(),
             hold: Box::new(Nothing),
         };
-        self.sessions.submit(submission).await.unwrap()
+        self.sessions.submit(submission).await
+    }
+
+    async fn submit(&self, session: &str, text: &str) -> TurnReader {
+        self.try_request(named(session, text)).await.unwrap()
     }
 
     /// Runs a turn to its end and gives its text and how it ended.
     async fn run(&self, session: &str, text: &str) -> (String, TurnEvent) {
         whole(self.submit(session, text).await).await
     }
+
+    /// Runs a turn that is kept, and gives its id and its session.
+    async fn run_kept(&self, request: TurnRequest) -> (TurnId, SessionKey) {
+        let reader = self.try_request(request).await.unwrap();
+        let (turn, key) = (reader.meta().turn.clone(), reader.meta().key.clone());
+        assert_eq!(whole(reader).await.1, DONE);
+        (turn, key)
+    }
+
+    /// Has a session's actor put away, and waits until it is.
+    async fn put_away(&self, key: &SessionKey) {
+        self.retire(key);
+        while self.sessions.env.directory.holds(key) {
+            tokio::task::yield_now().await;
+            // One whose record waits to be kept is not put away before.
+            self.retire(key);
+        }
+    }
+
+    fn retire(&self, key: &SessionKey) {
+        if let Some(actor) = self.sessions.env.directory.get(key) {
+            // It may be gone by itself.
+            let _ = actor.cast(SessionMsg::Retire);
+        }
+    }
+
+    /// What a session holds, as texts.
+    async fn texts(&self, key: &SessionKey) -> Vec<String> {
+        let held = self.sessions.read(key).await.unwrap();
+        held.record.messages.iter().map(|message| message.plain_text()).collect()
+    }
+}
+
+const DONE: TurnEvent = TurnEvent::Finished(FinishReason::Stop);
+const CUT: TurnEvent = TurnEvent::Finished(FinishReason::Interrupted);
+
+fn key(session: &str) -> SessionKey {
+    SessionKey { tenant: TenantId::open(), id: session.parse().unwrap() }
+}
+
+/// A turn of one message, in the session of this name.
+fn named(session: &str, text: &str) -> TurnRequest {
+    let hints = SessionHints { named: Some(session.parse().unwrap()), ..SessionHints::default() };
+    TurnRequest { messages: vec![user(text)], hints, ..TurnRequest::default() }
+}
+
+/// A turn that is kept, and goes on from another one.
+fn after(previous: Option<&TurnId>, text: &str) -> TurnRequest {
+    let hints = SessionHints { previous: previous.cloned(), ..SessionHints::default() };
+    TurnRequest {
+        messages: vec![user(text)],
+        hints,
+        is_delta: true,
+        keeping: Keeping::Turn,
+        ..TurnRequest::default()
+    }
+}
+
+fn user(text: &str) -> Message {
+    Message::text(Role::User, text)
+}
+
+/// What a failure is told as, or what went well.
+fn kind<T>(result: Result<T, Failure>) -> Option<FailureKind> {
+    result.err().map(|failure| failure.kind)
+}
+
+fn failed_with(end: &TurnEvent) -> Option<FailureKind> {
+    match end {
+        TurnEvent::Failed(failure) => Some(failure.kind),
+        _ => None,
+    }
+}
+
+/// Waits for the next text of a turn.
+async fn next_text(reader: &mut TurnReader) -> String {
+    loop {
+        let mut events = Vec::new();
+        reader.read(&mut events).await.expect("the turn goes on");
+        let text = texts_of(&events);
+        if !text.is_empty() {
+            return text;
+        }
+    }
+}
+
+fn texts_of(events: &[TurnEvent]) -> String {
+    let texts = events.iter().filter_map(|event| match event {
+        TurnEvent::Text(text) => Some(&**text),
+        _ => None,
+    });
+    texts.collect()
 }
 
 async fn whole(mut reader: TurnReader) -> (String, TurnEvent) {
     let mut events = Vec::new();
     while reader.read(&mut events).await.is_some() {}
-    let text = events.iter().filter_map(|event| match event {
-        TurnEvent::Text(text) => Some(&**text),
-        _ => None,
-    });
-    (text.collect(), events.last().unwrap().clone())
-}
-
-fn is_our_bug(end: &TurnEvent) -> bool {
-    matches!(end, TurnEvent::Failed(failure) if failure.kind == FailureKind::Internal)
-}
-
-#[tokio::test]
-async fn a_backend_that_panics_fails_its_turn_and_harms_no_other() {
-    let setting = Setting::new().await;
-    let mut other = setting.submit("other", WAIT).await;
-    other.read(&mut Vec::new()).await;
-    for panic in [PANIC_LATER, PANIC_AT_ONCE] {
-        let (_, end) = setting.run("one", panic).await;
-        assert!(is_our_bug(&end), "{panic}: {end:?}");
-        let (text, end) = setting.run("one", "hello").await;
-        assert_eq!(text, "Well. Done.", "after {panic}");
-        assert_eq!(end, TurnEvent::Finished(FinishReason::Stop));
-    }
-    setting.go_on.add_permits(1);
-    let (text, end) = whole(other).await;
-    assert!(text.ends_with("Done."), "{text}");
-    assert_eq!(end, TurnEvent::Finished(FinishReason::Stop));
-}
-
-#[tokio::test]
-async fn a_turn_that_waits_behind_one_that_panics_is_run() {
-    let setting = Setting::new().await;
-    let first = setting.submit("one", WAIT).await;
-    let broken = setting.submit("one", PANIC_AT_ONCE).await;
-    let last = setting.submit("one", "hello").await;
-    setting.go_on.add_permits(1);
-    assert_eq!(whole(first).await.0, "Well. Done.");
-    assert!(is_our_bug(&whole(broken).await.1));
-    assert_eq!(whole(last).await.0, "Well. Done.");
-}
-
-#[tokio::test]
-async fn a_backend_that_breaks_the_grammar_of_turns_fails_its_turn() {
-    let setting = Setting::new().await;
-    let (text, end) = setting.run("one", BABBLE).await;
-    assert!(is_our_bug(&end), "{end:?}");
-    assert!(!text.contains("Done."), "{text}");
-    assert_eq!(setting.run("one", "hello").await.0, "Well. Done.");
-}
-
-#[tokio::test]
-async fn a_session_whose_actor_dies_comes_back_from_the_store() {
-    let setting = Setting::new().await;
-    setting.run("one", "hello").await;
-    let key = SessionKey { tenant: TenantId::open(), id: "one".parse().unwrap() };
-    let before = setting.sessions.env.directory.get(&key).unwrap();
-    let running = setting.submit("one", WAIT).await;
-    before.kill();
-    assert!(is_our_bug(&whole(running).await.1), "its reader is told");
-    assert_eq!(setting.run("one", "hello").await.0, "Well. Done.");
-    assert_eq!(setting.sessions.read(&key).await.unwrap().record.turns, 2);
+    (texts_of(&events), events.last().unwrap().clone())
 }

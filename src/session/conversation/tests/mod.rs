@@ -2,6 +2,8 @@ use crate::turn::{Confirmation, PendingCall, ToolCall};
 
 use super::*;
 
+mod edits;
+
 const ROOM: Room = Room { bytes: 10_000, messages: 100 };
 
 fn user(text: &str) -> Message {
