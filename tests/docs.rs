@@ -26,6 +26,7 @@ const PAGES: &[&str] = &[
     "docs/metrics.md",
     "docs/operations.md",
     "docs/responses.md",
+    "docs/sessions.md",
     "docs/store.md",
     "docs/voice.md",
 ];

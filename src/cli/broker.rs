@@ -82,6 +82,10 @@ impl Broker {
         let watch = Arc::clone(&aws);
         let health = AbortOnDropHandle::new(tokio::spawn(async move { watch.watch().await }));
         let discovering = discover(discovery, &aws, &config).await;
+        // Those that share a client share its way.
+        for route in routes.configured() {
+            sessions.warm(route);
+        }
         let edge = Arc::new(Edge { config, gate, routes, sessions, metrics, aws });
         Ok(Self { edge, socket, address, file, _health: health, _discovery: discovering })
     }

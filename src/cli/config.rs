@@ -53,6 +53,9 @@ pub enum SetVerb {
         /// Whose key it is: 1 to 64 characters of [0-9a-zA-Z._-]
         #[arg(long)]
         tenant: TenantId,
+        /// Whether it may also list, read, follow, interrupt and end other tenants' sessions
+        #[arg(long)]
+        admin: bool,
     },
 }
 
@@ -86,7 +89,7 @@ impl ConfigVerb {
         let loaded = match self {
             Self::Check(args) => load_checked(args.config.as_deref(), environment, extra),
             Self::Show(args) => load_found(args.file.config.as_deref(), environment),
-            Self::Set(SetVerb::Key { tenant }) => return make_key(tenant, output),
+            Self::Set(SetVerb::Key { tenant, admin }) => return make_key(tenant, *admin, output),
         };
         let loaded = match loaded {
             Ok(loaded) => loaded,
@@ -154,11 +157,14 @@ fn summary(loaded: &Loaded) -> String {
 }
 
 /// The key goes to standard error, so that the table alone can be appended to a file.
-fn make_key(tenant: &TenantId, output: &mut Output<'_>) -> io::Result<u8> {
+fn make_key(tenant: &TenantId, is_admin: bool, output: &mut Output<'_>) -> io::Result<u8> {
     let key = format!("oc_{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
     let hash = secret::hash_text(&secret::hash_key(&key));
     writeln!(output.err, "the key for {tenant}, which is not shown again: {key}")?;
     writeln!(output.out, "[[keys]]\ntenant = \"{tenant}\"\nhash = \"{hash}\"")?;
+    if is_admin {
+        writeln!(output.out, "admin = true")?;
+    }
     Ok(EXIT_OK)
 }
 
@@ -276,5 +282,10 @@ mod tests {
         let loaded = load_found(Some(&file.0), Environment::default()).unwrap();
         assert_eq!(loaded.config.keys[0].tenant.as_str(), "acme");
         assert_eq!(loaded.config.keys[0].hash, secret::hash_key(key));
+        assert!(!loaded.config.keys[0].admin);
+        let arguments = ["set", "key", "--tenant", "acme", "--admin"];
+        let (_, out, _) = run(&arguments, Environment::default());
+        let loaded = load_found(Some(&TempFile::holding(&out).0), Environment::default()).unwrap();
+        assert!(loaded.config.keys[0].admin);
     }
 }

@@ -459,8 +459,15 @@ fn agent_core(fields: &mut impl Fields, core: &mut AgentCore) {
 /// One `[[keys]]` table.
 pub(super) fn key(fields: &mut impl Fields, table: &mut KeyTable) {
     let KeyTable { key, hash, clear } = table;
-    let Key { tenant, hash: _, requests_per_minute, tokens_per_minute, concurrent_turns, models } =
-        key;
+    let Key {
+        tenant,
+        hash: _,
+        requests_per_minute,
+        tokens_per_minute,
+        concurrent_turns,
+        models,
+        admin,
+    } = key;
     fields.required("tenant", &Id::<TenantId>::new(), tenant);
     fields.field("hash", &Maybe(KeyHash), hash);
     fields.field("key", &Maybe(Clear), clear);
@@ -468,4 +475,5 @@ pub(super) fn key(fields: &mut impl Fields, table: &mut KeyTable) {
     fields.field("tokens_per_minute", &Maybe(Positive), tokens_per_minute);
     fields.field("concurrent_turns", &Maybe(Positive), concurrent_turns);
     fields.field("models", &Maybe(List(Id::<ModelName>::new())), models);
+    fields.field("admin", &Flag, admin);
 }

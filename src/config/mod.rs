@@ -347,6 +347,9 @@ pub struct Key {
     pub concurrent_turns: Option<NonZeroU32>,
     /// `models`: the only ones this key may use. Default: all.
     pub models: Option<Vec<ModelName>>,
+    /// `admin`: whether it may list, read, follow, interrupt and end the sessions of all tenants.
+    /// Default: false.
+    pub admin: bool,
 }
 
 /// `[discovery]`

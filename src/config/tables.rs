@@ -187,7 +187,7 @@ fn check_header(key: &Secret) -> Result<(), String> {
 }
 
 impl Key {
-    /// A key of this tenant without any limit.
+    /// A key of this tenant without any limit, and for no other tenant's sessions.
     #[must_use]
     pub fn new(tenant: TenantId, hash: [u8; 32]) -> Self {
         let unlimited: Option<NonZeroU32> = None;
@@ -198,6 +198,7 @@ impl Key {
             tokens_per_minute: unlimited,
             concurrent_turns: unlimited,
             models: None,
+            admin: false,
         }
     }
 }

@@ -217,12 +217,7 @@ impl Edge {
             Target::Embeddings => self.embeddings(&incoming, body).await,
             Target::Models => or_failure(self.models(&incoming)),
             Target::Model => or_failure(self.model(&incoming)),
-            Target::Sessions => or_refused(self.sessions(&incoming)).await,
-            Target::Session => or_refused(self.session(&incoming)).await,
-            Target::EndSession => or_refused(self.end_session(&incoming)).await,
-            Target::Interrupt => or_refused(self.interrupt(&incoming, body)).await,
-            Target::Move => or_refused(self.move_session(&incoming, body)).await,
-            Target::Events => or_refused(self.events(&incoming)).await,
+            Target::Session(wanted) => or_refused(self.of_session(&incoming, body, wanted)).await,
             Target::Response(wanted) => or_refused(self.response(&incoming, wanted)).await,
             Target::Conversation(wanted) => {
                 or_refused(self.conversation(&incoming, body, wanted)).await

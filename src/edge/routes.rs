@@ -7,6 +7,7 @@ use crate::wire::Asks;
 use super::conversations::OfConversation;
 use super::request::percent_decode;
 use super::responses::OfResponse;
+use super::sessions::OfSession;
 use super::surfaces::{SURFACES, Surface};
 
 /// What answers a request.
@@ -22,18 +23,8 @@ pub(super) enum Target {
     Models,
     /// One model.
     Model,
-    /// The tenant's sessions.
-    Sessions,
-    /// One session.
-    Session,
-    /// The end of a session.
-    EndSession,
-    /// A stop to a session's running turn.
-    Interrupt,
-    /// Another model for a session.
-    Move,
-    /// A session's running turn, followed live.
-    Events,
+    /// Sessions.
+    Session(OfSession),
     /// A response that is kept.
     Response(OfResponse),
     /// Conversations, as OpenAI's API knows sessions.
@@ -98,27 +89,49 @@ const ROUTES: &[Route] = &[
     Route {
         name: "/v1/sessions",
         paths: &["/v1/sessions"],
-        methods: &[(Method::GET, Target::Sessions)],
+        methods: &[
+            (Method::GET, Target::Session(OfSession::List)),
+            (Method::POST, Target::Session(OfSession::Open)),
+        ],
     },
     Route {
         name: "/v1/sessions/{id}",
         paths: &["/v1/sessions/{}"],
-        methods: &[(Method::GET, Target::Session), (Method::DELETE, Target::EndSession)],
+        methods: &[
+            (Method::GET, Target::Session(OfSession::Read)),
+            (Method::POST, Target::Session(OfSession::Annotate)),
+            (Method::DELETE, Target::Session(OfSession::End)),
+        ],
     },
     Route {
         name: "/v1/sessions/{id}/interrupt",
         paths: &["/v1/sessions/{}/interrupt"],
-        methods: &[(Method::POST, Target::Interrupt)],
+        methods: &[(Method::POST, Target::Session(OfSession::Interrupt))],
     },
     Route {
         name: "/v1/sessions/{id}/move",
         paths: &["/v1/sessions/{}/move"],
-        methods: &[(Method::POST, Target::Move)],
+        methods: &[(Method::POST, Target::Session(OfSession::Move))],
+    },
+    Route {
+        name: "/v1/sessions/{id}/fork",
+        paths: &["/v1/sessions/{}/fork"],
+        methods: &[(Method::POST, Target::Session(OfSession::Fork))],
+    },
+    Route {
+        name: "/v1/sessions/{id}/rewind",
+        paths: &["/v1/sessions/{}/rewind"],
+        methods: &[(Method::POST, Target::Session(OfSession::Rewind))],
+    },
+    Route {
+        name: "/v1/sessions/{id}/messages",
+        paths: &["/v1/sessions/{}/messages"],
+        methods: &[(Method::POST, Target::Session(OfSession::Say))],
     },
     Route {
         name: "/v1/sessions/{id}/events",
         paths: &["/v1/sessions/{}/events"],
-        methods: &[(Method::GET, Target::Events)],
+        methods: &[(Method::GET, Target::Session(OfSession::Follow))],
     },
     Route {
         name: "/v1/responses/{id}",
@@ -331,7 +344,7 @@ mod tests {
         assert!(find("/v1/sessions/%ff").is_none());
         let (place, _) = find("/v1/sessions/s").unwrap();
         assert!(place.target(&Method::PUT).is_none());
-        assert_eq!(place.allowed(), "GET, DELETE");
+        assert_eq!(place.allowed(), "GET, POST, DELETE");
     }
 
     #[test]

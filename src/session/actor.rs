@@ -73,9 +73,9 @@ pub(super) enum SessionMsg {
     Interrupt(Box<Interrupt>),
     /// From [`Sessions`](super::Sessions): what do you hold?
     Read(oneshot::Sender<Snapshot>),
-    /// From [`Sessions`](super::Sessions): the session is over; answered once it is forgotten,
-    /// with `false` when it is to make room and is busy.
-    End(EndReason, oneshot::Sender<bool>),
+    /// From [`Sessions`](super::Sessions): the session is over; answered once it is forgotten, with
+    /// `SessionBusy` when it is to make room and a turn runs.
+    End(EndReason, oneshot::Sender<Result<(), Failure>>),
     /// From [`Sessions`](super::Sessions): further turns go to this model.
     Move(ModelName, oneshot::Sender<Snapshot>),
     /// From [`Sessions`](super::Sessions): change what you hold.
@@ -83,6 +83,8 @@ pub(super) enum SessionMsg {
     /// From [`Sessions`](super::Sessions): a copy of the session up to the end of a turn, or of
     /// all of it, for one of this key.
     Copy(Box<(Option<TurnId>, SessionKey)>, oneshot::Sender<Result<Box<Record>, Failure>>),
+    /// From [`Sessions`](super::Sessions): which turn runs? Answered when one does.
+    NextTurn(oneshot::Sender<Result<TurnId, Failure>>),
     /// From [`Sessions`](super::Sessions): stop this turn, wherever it stands; answered with
     /// whether it was there.
     Cancel(TurnId, oneshot::Sender<bool>),
@@ -103,7 +105,8 @@ impl SessionMsg {
             | Self::End(..)
             | Self::Move(..)
             | Self::Edit(..)
-            | Self::Copy(..) => true,
+            | Self::Copy(..)
+            | Self::NextTurn(_) => true,
             Self::Loaded(_)
             | Self::Saved(_)
             | Self::Pumped(_)
@@ -193,12 +196,39 @@ pub(super) struct Interrupt {
 pub struct Snapshot {
     /// Its record.
     pub record: Arc<Record>,
-    /// What it is doing: `idle`, `running` or `passivated`.
-    pub state: &'static str,
+    /// What it is doing.
+    pub state: SessionState,
     /// The turn that runs.
     pub running: Option<TurnId>,
     /// Turns that wait.
     pub queued: usize,
+}
+
+/// What a session is doing, as it is told outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionState {
+    /// It has an actor, which waits for a turn.
+    Idle,
+    /// A turn runs.
+    Running,
+    /// It is in the store alone.
+    Passivated,
+}
+
+impl SessionState {
+    /// Every state with its name in replies and queries.
+    pub const NAMES: &'static [(&'static str, Self)] =
+        &[("idle", Self::Idle), ("running", Self::Running), ("passivated", Self::Passivated)];
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Running => "running",
+            Self::Passivated => "passivated",
+        }
+    }
 }
 
 /// How an actor begins.
@@ -275,6 +305,7 @@ impl State {
             SessionMsg::Move(to, reply) => self.move_to(to, reply),
             SessionMsg::Edit(edit, reply) => self.edit(*edit, reply),
             SessionMsg::Copy(wanted, reply) => self.copy(*wanted, reply),
+            SessionMsg::NextTurn(reply) => self.tell_next_turn(reply),
             SessionMsg::Cancel(turn, reply) => self.cancel(&turn, reply),
             SessionMsg::Retire => self.retire(),
             SessionMsg::Shutdown => self.shutdown(),

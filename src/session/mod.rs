@@ -34,6 +34,7 @@ mod farewell;
 mod files;
 mod identity;
 mod keeping;
+mod listing;
 mod manage;
 mod order;
 mod phase;
@@ -54,10 +55,11 @@ mod told;
 mod turn_log;
 mod turns;
 
-pub use actor::{Hold, Snapshot};
+pub use actor::{Hold, SessionState, Snapshot};
 pub use conversation::Edit;
 pub use files::{FilePage, SessionFile};
-pub use manage::{Listed, Opening};
+pub use listing::{Listed, Page};
+pub use manage::Opening;
 pub use submit::Submission;
 pub use turn_log::{Origin, Timing, TurnMeta, TurnReader};
 

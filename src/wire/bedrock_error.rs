@@ -33,7 +33,9 @@ fn exception(kind: FailureKind) -> &'static str {
         | FailureKind::MethodNotAllowed
         | FailureKind::ContextLengthExceeded
         | FailureKind::UpstreamRejected => "ValidationException",
-        FailureKind::InvalidApiKey | FailureKind::ModelNotAllowed => "AccessDeniedException",
+        FailureKind::InvalidApiKey | FailureKind::ModelNotAllowed | FailureKind::NotAllowed => {
+            "AccessDeniedException"
+        }
         FailureKind::NotFound
         | FailureKind::ModelNotFound
         | FailureKind::SessionNotFound

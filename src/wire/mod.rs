@@ -42,6 +42,7 @@ pub mod openai_responses;
 #[cfg(test)]
 mod round_trip;
 mod said;
+pub mod sessions;
 mod sieve;
 pub mod sse;
 #[cfg(test)]

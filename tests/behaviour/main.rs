@@ -49,6 +49,7 @@ mod responses;
 mod resuming;
 mod return_of_control;
 mod sessions;
+mod sessions_api;
 mod transcripts;
 mod turns;
 mod upstream;

@@ -213,6 +213,13 @@ impl Backend for Bedrock {
         embeddings::embed(Arc::clone(&self.shared), request).boxed()
     }
 
+    fn warm(&self) -> BoxFuture<'static, ()> {
+        let shared = Arc::clone(&self.shared);
+        // The other regions are for when this one fails.
+        let first = async move { shared.access[0].warm().await };
+        first.boxed()
+    }
+
     fn end(&self, _farewell: Farewell) -> BoxFuture<'static, Result<(), Failure>> {
         // Nothing is kept that could be ended.
         future::ready(Ok(())).boxed()

@@ -107,6 +107,7 @@ hash = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
 [[keys]]
 tenant = "acme"
+admin = "yes"
 "#;
 /// What is said of it, each line after the file's name.
 const WRONG_REPORT: &str = r#"
@@ -132,7 +133,8 @@ const WRONG_REPORT: &str = r#"
 39: keys[1].key: is shorter than 16 characters; make one with `outcrop config set key`
 40: keys[1].models: names no configured model: claude
 44: keys[2].key: stands beside hash; remove one of them
-47: keys[3].hash: is missing; make one with `outcrop config set key`"#;
+47: keys[3].hash: is missing; make one with `outcrop config set key`
+49: keys[3].admin: must be true or false, not "yes""#;
 
 #[test]
 fn every_mistake_is_reported_at_once_with_its_line() {

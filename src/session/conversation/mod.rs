@@ -11,11 +11,12 @@ use crate::turn::{
 
 use super::identity::{Digest, extend};
 use super::phrases::Phrases;
-use super::reconcile::{Plan, Telling, input_start, reconcile};
+use super::reconcile::{Plan, Telling, input_start};
 use super::turn_log::Origin;
 
 mod editing;
 mod hand_over;
+mod plan;
 
 pub use editing::Edit;
 pub(super) use hand_over::{drop_restated, restated};
@@ -196,8 +197,7 @@ impl Conversation {
 
     /// What the store is to be given, where it has not what is held.
     pub(super) fn save(&mut self) -> Option<Save> {
-        let is_something = self.is_opened || !self.record.messages.is_empty();
-        if !is_something || !std::mem::take(&mut self.is_changed) {
+        if !self.is_something() || !std::mem::take(&mut self.is_changed) {
             return None;
         }
         self.was_given = true;
@@ -206,11 +206,6 @@ impl Conversation {
         }
         let unchanged = std::mem::replace(&mut self.saved, self.record.end());
         Some(Save { record: Arc::clone(&self.record), unchanged })
-    }
-
-    /// Whether anything changed since the store was given the session.
-    pub(super) fn is_changed(&self) -> bool {
-        self.is_changed
     }
 
     /// Whether the store was ever given the session.
@@ -249,18 +244,7 @@ impl Conversation {
             let waits = self.record.upstream.as_ref().and_then(|bound| bound.pending.as_ref());
             incoming.splice(0..0, read(waits)?);
         }
-        let is_blank = self.record.messages.is_empty() && self.record.upstream.is_none();
-        let was_empty = is_blank && self.standing != Standing::Branch;
-        let plan = if was_empty {
-            None
-        } else if arrival.is_delta {
-            Some(Plan::Continue { from: 0, heard: None })
-        } else if arrival.base.is_some() && arrival.base == self.record.head {
-            // Found by all that it went through, also where its oldest turns were dropped since.
-            Some(Plan::Continue { from: input_start(&incoming), heard: None })
-        } else {
-            Some(reconcile(&self.record.messages, &incoming, arrival.telling))
-        };
+        let plan = self.plan(&incoming, arrival);
         let from = match &plan {
             None => input_start(&incoming),
             Some(Plan::Continue { from, .. } | Plan::Fork { from }) => *from,
@@ -532,7 +516,13 @@ impl Conversation {
 
     /// Whether nothing was ever said here, and nothing is kept for a next attempt.
     pub(super) fn is_blank(&self) -> bool {
-        !self.is_opened && self.record.messages.is_empty() && self.spare.is_none()
+        !self.is_something() && self.spare.is_none()
+    }
+
+    /// Whether there is a session: one that was opened, or has messages. A branch is none before
+    /// its first turn.
+    fn is_something(&self) -> bool {
+        self.is_opened || (!self.record.messages.is_empty() && self.standing != Standing::Branch)
     }
 
     /// Begins anew, as an upstream does whose session was ended.

@@ -270,7 +270,9 @@ fn error_code(kind: FailureKind) -> &'static str {
         | FailureKind::MethodNotAllowed
         | FailureKind::UpstreamRejected
         | FailureKind::ContextLengthExceeded => "invalid_request",
-        FailureKind::InvalidApiKey | FailureKind::ModelNotAllowed => "unauthorized",
+        FailureKind::InvalidApiKey | FailureKind::ModelNotAllowed | FailureKind::NotAllowed => {
+            "unauthorized"
+        }
         FailureKind::NotFound
         | FailureKind::ModelNotFound
         | FailureKind::SessionNotFound

@@ -49,11 +49,14 @@
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
-use crate::turn::{Failure, FinishReason, TurnEvent};
+use crate::turn::{Failure, FinishReason, Message, TurnEvent};
 
+use super::bounded::Allowance;
 use super::{
-    Asked, Defaults, Encoder, Endpoint, Head, Options, WireFormat, endpoint, openai_error, sse,
+    Asked, Defaults, Encoder, Endpoint, Head, Options, WireFormat, body, endpoint, openai_error,
+    sse,
 };
 
 mod asked;
@@ -110,6 +113,23 @@ impl WireFormat for OpenAiChat {
     fn refusal(&self, failure: &Failure) -> Bytes {
         openai_error::body(failure)
     }
+}
+
+/// A conversation as the `messages` of a request spell it; it may be empty.
+///
+/// # Errors
+/// [`FailureKind::BadRequest`](crate::turn::FailureKind) at the message at fault.
+pub(super) fn transcript(raw: &RawValue) -> Result<Vec<Message>, Failure> {
+    let sent: messages::Messages<'_> = body::read_at(raw, "messages")?;
+    sent.into_messages(&mut Allowance::default())
+}
+
+/// One message, spelled as in a request.
+///
+/// # Errors
+/// [`FailureKind::BadRequest`](crate::turn::FailureKind) at the member at fault.
+pub(super) fn message(body: &[u8]) -> Result<Message, Failure> {
+    messages::alone(body)
 }
 
 /// The id of the answer, the same in all its chunks.

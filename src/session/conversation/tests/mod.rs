@@ -2,6 +2,8 @@ use crate::turn::{Confirmation, PendingCall, ToolCall};
 
 use super::*;
 
+mod edits;
+
 const TELLING: Telling<'_> = Telling { named: true, is_heard: false, phrases: Phrases::NONE };
 const ROOM: Room = Room { bytes: 10_000, messages: 100 };
 
