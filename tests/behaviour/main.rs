@@ -43,6 +43,7 @@ mod recorded;
 mod resuming;
 mod return_of_control;
 mod sessions;
+mod store;
 mod transcripts;
 mod turns;
 mod upstream;

@@ -1,7 +1,6 @@
 //! `outcrop store`: copy the file that sessions are kept in, take sessions out and put them in,
 //! look whether it is in order.
 
-use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
@@ -9,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::config::{Environment, Sources, StoreKind, load};
+use crate::store::StoreError;
 use crate::store::sqlite::{self, Checked, Imported, Step};
 use crate::turn::TenantId;
 
@@ -89,8 +89,8 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn failed(error: impl Display) -> Self {
-        Self::Failed(error.to_string())
+    fn failed(StoreError(error): StoreError) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -242,7 +242,8 @@ fn cannot(verb: &str, path: &Path, error: io::Error) -> Refusal {
 }
 
 fn say(to: &mut dyn Write, line: &str) -> Result<u8, Refusal> {
-    writeln!(to, "{line}").map_err(Refusal::failed)?;
+    let said = writeln!(to, "{line}");
+    said.map_err(|error| Refusal::Failed(format!("the output cannot be written: {error}")))?;
     Ok(EXIT_OK)
 }
 

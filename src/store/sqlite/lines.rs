@@ -55,7 +55,7 @@ pub fn export(
                 // It ended meanwhile.
                 Ok(None) => continue,
                 Ok(Some(line)) => writeln!(out, "{line}").map_err(not_written)?,
-                Err(error) => {
+                Err(StoreError(error)) => {
                     left_out += 1;
                     step(Step::LeftOut(&format!("{} of {}: {error}", key.id, key.tenant)));
                     continue;
