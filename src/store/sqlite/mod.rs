@@ -8,7 +8,7 @@
 //! No caller ever waits for the disk on its own thread. What was answered is in the file: the
 //! answer comes once the transaction is committed, which with [`Synchronous::Full`] means that
 //! it survives a loss of power. What happens in a turn that runs is fetched every
-//! [`Options::flush`], and [`recovery`] brings in order what a crash cut off.
+//! [`Options::flush`], and `recovery.rs` brings in order what a crash cut off.
 //!
 //! The tables are in `schema_1.sql`; `docs/store.md` tells operators what they may rely on.
 
