@@ -25,6 +25,7 @@ const PAGES: &[&str] = &[
     "docs/formats.md",
     "docs/metrics.md",
     "docs/operations.md",
+    "docs/responses.md",
     "docs/voice.md",
 ];
 

@@ -204,10 +204,11 @@ step "NDJSON stream over curl" ndjson_stream
 step "emulator, boto3" python_suites "$clients"/emulator_*boto3.py \
     "$clients/control_plane_boto3.py" "$clients/agentcore_boto3.py"
 step "emulator, OpenAI SDK for Python" python_suites "$clients/emulator_openai.py"
-step "broker, OpenAI and Anthropic SDKs for Python, LangChain, Vapi, boto3" python_suites "$clients"
+step "broker, OpenAI, Anthropic and Agents SDKs for Python, LangChain, Vapi, boto3" python_suites "$clients"
 step "broker, LiteLLM" litellm_suite
 step "broker, Pipecat and LiveKit Agents" voice_suite
-step "broker, OpenAI SDK for Node" node_suite openai_sdk.test.mjs openai_sdk_models.test.mjs
+step "broker, OpenAI SDK for Node" node_suite openai_sdk.test.mjs openai_sdk_models.test.mjs \
+    openai_responses.test.mjs
 step "broker, Vercel AI SDK" node_suite vercel_ai_sdk.test.mjs
 step "metrics of the broker that served them" metrics
 step "alert rules" promtool check rules grafana/alerts.yml

@@ -13,8 +13,7 @@ use crate::metrics::{Outcome as OutcomeLabel, Presence};
 use crate::store::{Record, TurnRecord};
 use crate::turn::request::DisconnectPolicy;
 use crate::turn::{
-    Failure, FailureKind, Fold, Keeping, Message, ModelName, Role, TurnEvent, TurnId,
-    UpstreamSessionId,
+    Failure, FailureKind, Fold, Keeping, Message, ModelName, TurnEvent, TurnId, UpstreamSessionId,
 };
 
 use super::actor::{Call, SessionMsg};
@@ -44,6 +43,9 @@ pub(super) struct Running {
     pub(super) others: VecDeque<Arc<Route>>,
     /// What is new in the transcript with this turn.
     pub(super) said: Vec<Arc<Message>>,
+    /// How many of these the upstream is told as history: a client that has spoken elsewhere
+    /// brings what was said there.
+    pub(super) retold: usize,
     /// Whether the turn only collects results of a hand-over.
     pub(super) collects: bool,
     /// Whether the upstream session may wait for results that we know nothing of.
@@ -114,11 +116,13 @@ impl Running {
         let _ = fold.push(&TurnEvent::Started);
         let span = span(&call, &writer);
         let said = std::mem::take(&mut prepared.said);
+        let retold = if prepared.is_first { prepared.history.len() } else { 0 };
         let left_behind = prepared.left_behind.take();
         let collects = prepared.unsettled.is_some();
         let is_doubtful = held.is_doubtful(&prepared);
         let order = order(held, (&call, &model), prepared, refusal);
-        let setting = Setting { actor, env, call: &call, said: &said, serial, span: &span };
+        let new = &said[retold..];
+        let setting = Setting { actor, env, call: &call, said: new, serial, span: &span };
         let me = setting.actor.clone();
         let mut attempt = Attempt::start(setting, route, model, order);
         if let Some(next) = candidates.front() {
@@ -134,6 +138,7 @@ impl Running {
             silence,
             others: candidates,
             said,
+            retold,
             collects,
             is_doubtful,
             left_behind,
@@ -220,7 +225,7 @@ impl Running {
     ) -> Attempt {
         let Again { actor, env, serial } = again;
         let record = held.record();
-        let (told, new) = self.said.split_at(self.input_start());
+        let (told, new) = self.said.split_at(self.retold);
         let history = record.messages.iter().chain(told).cloned().collect();
         let ask = Ask {
             key: record.key.clone(),
@@ -231,16 +236,9 @@ impl Running {
             pending: None,
             request: Arc::clone(&self.call.request),
         };
-        let (call, said, span) = (&*self.call, &*self.said, &self.span);
-        let setting = Setting { actor, env, call, said, serial, span };
+        let (call, span) = (&*self.call, &self.span);
+        let setting = Setting { actor, env, call, said: new, serial, span };
         Attempt::start(setting, route, model, Order::Ask(Box::new(ask)))
-    }
-
-    /// Where the new input begins in what the turn brought: a client that sends a whole
-    /// conversation as new brings earlier answers with it.
-    fn input_start(&self) -> usize {
-        let answer = self.said.iter().rposition(|message| message.role == Role::Assistant);
-        answer.filter(|_| self.call.request.is_delta).map_or(0, |at| at + 1)
     }
 
     /// Whether such an attempt of the actor is one of this turn.

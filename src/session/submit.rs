@@ -99,6 +99,7 @@ impl Sessions {
         drop_restated(&mut submission.request.messages);
         let phrases = Phrases::of(&submission.route.model.voice);
         phrases.take_out(&mut submission.request.messages);
+        self.settle_what_is_new(&mut submission.request);
         let destination = self.destination(&submission).await?;
         if !destination.is_ephemeral && self.env.directory.get(&destination.key).is_none() {
             self.make_room(&destination.key, destination.is_new).await;
@@ -130,6 +131,15 @@ impl Sessions {
             self.env.heads.register(head, key);
         }
         handed
+    }
+
+    /// A client that names nothing to go on from may resend the conversation in a dialect that
+    /// takes only what is new: then the transcript tells its session, as it does elsewhere.
+    fn settle_what_is_new(&self, request: &mut TurnRequest) {
+        let hints = &request.hints;
+        let goes_on = hints.named.is_some() || hints.previous.is_some();
+        let is_found = self.env.config.session.match_transcripts;
+        request.is_delta &= goes_on || !is_found || request.keeping == Keeping::Nothing;
     }
 
     async fn hand_over(

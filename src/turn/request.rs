@@ -52,7 +52,8 @@ pub struct TurnRequest {
     /// What of the turn is kept once it is over.
     pub keeping: Keeping,
     /// Whether the messages are what is new, whatever they look like, and the instructions only
-    /// this turn's. Otherwise they may be the whole conversation, which is found out.
+    /// this turn's. Otherwise they may be the whole conversation, which is found out; so they
+    /// may where the request names nothing that it goes on from.
     pub is_delta: bool,
     /// Whether the turn runs without its client, who looks for it later.
     pub is_background: bool,

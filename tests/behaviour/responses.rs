@@ -309,6 +309,27 @@ async fn calls_of_an_agent_are_answered_with_their_outputs() {
 }
 
 #[tokio::test]
+async fn a_client_that_resends_all_items_answers_the_calls_that_the_agent_waits_for() {
+    let broker = Broker::start().await;
+    let question = json!({ "role": "user", "content": "call: forecast city=Oslo; then say: So." });
+    let asked = Respond::to(&broker, json!([question])).complete().await;
+    let [call] = &asked.calls()[..] else { panic!("{asked:?}") };
+    let mut input = vec![question, call.clone(), output(call, "rain")];
+    let done = Respond::to(&broker, json!(input)).complete().await;
+    assert!(done.text().starts_with("forecast says: rain"), "{}", done.text());
+    assert!(done.head.contains("x-outcrop-session: continued"), "{}", done.head);
+    input.extend(done.body["output"].as_array().unwrap().clone());
+    input.push(json!({ "role": "user", "content": "count to 2" }));
+    assert_eq!(Respond::to(&broker, json!(input)).complete().await.text().trim(), "1 2");
+    let told = told(&broker).await;
+    assert_eq!(told.len(), 3);
+    assert!(told.iter().all(|(_, session)| *session == told[0].1), "{told:?}");
+    let unknown = json!([{ "type": "function_call_output", "call_id": "call_x", "output": "x" }]);
+    let refused = Respond::to(&broker, unknown).after(&asked).send().await;
+    assert_eq!((refused.status, refused.refusal().2), (400, "input"), "{refused:?}");
+}
+
+#[tokio::test]
 async fn calls_of_a_model_are_answered_with_their_outputs() {
     let broker = with_model().await;
     let parameters = json!({ "type": "object", "properties": { "city": { "type": "string" } },

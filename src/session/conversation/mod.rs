@@ -322,10 +322,6 @@ impl Conversation {
         let from = input_start(incoming);
         hand_over::check(incoming[..from].last(), &incoming[from..])?;
         let (before, new) = incoming.split_at(from);
-        // What is sent as new is all this turn's, though its upstream is told the beginning as
-        // its history.
-        let is_told = if arrival.is_delta { before } else { &[] };
-        self.replace_messages(if arrival.is_delta { &[] } else { before }, arrival.room);
         let origin = if arrival.branches {
             Origin::Forked
         } else if before.iter().any(|message| message.role == Role::User) {
@@ -334,9 +330,10 @@ impl Conversation {
             Origin::New
         };
         self.standing = Standing::InUse;
+        // All of it is this turn's, though its upstream is told the beginning as history.
         let mut prepared = self.open_upstream(origin, new.to_vec(), None);
-        prepared.history.extend(shared(is_told.to_vec()));
-        prepared.said.splice(0..0, shared(is_told.to_vec()));
+        prepared.history = shared(before.to_vec());
+        prepared.said.splice(0..0, prepared.history.iter().cloned());
         Ok(Prepared { is_first: true, ..prepared })
     }
 
@@ -473,7 +470,10 @@ impl Conversation {
         self.before = None;
         self.is_opened = true;
         let head = base.map(|base| {
-            let after = said.iter().fold(base, |digest, message| extend(&digest, message));
+            // The base is that of all before the new input.
+            let after_answers = said.rsplit(|message| message.role == Role::Assistant).next();
+            let new = after_answers.into_iter().flatten();
+            let after = new.fold(base, |digest, message| extend(&digest, message));
             extend(&after, &phrases.sent_back(&answer))
         });
         let mut added = 0;
