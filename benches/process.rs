@@ -142,6 +142,8 @@ impl Settings {
              [session]\n\
              resident_seconds = 3600\n\
              max_per_tenant = 1000000\n\
+             [store]\n\
+             kind = \"memory\"\n\
              [turn]\n\
              resume_seconds = {resume_seconds}\n\
              [[models]]\n\

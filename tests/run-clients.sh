@@ -163,6 +163,9 @@ cat >"$work/outcrop.toml" <<TOML
 listen = "127.0.0.1:0"
 keep_alive_seconds = 0.2
 
+[store]
+kind = "memory"
+
 [routing]
 allow_direct = true
 

@@ -13,7 +13,7 @@ use super::text::{Address, Clear, KeyHash, Level, Text};
 use super::{
     AgentCore, AgentSettings, Aws, Config, Discovery, Emulator, Guardrail, InlineAgent, Key,
     Limits, Log, LogFormat, Model, OpenAi, Profile, PromptCache, Reasoning, Routing, Secret,
-    Server, Session, TextModel, Turn, voice,
+    Server, Session, Store, StoreKind, Synchronous, TextModel, Turn, voice,
 };
 use crate::turn::{
     DisconnectPolicy, FileUse, Latency, ModelName, TenantId, ToolErrors, TurnPolicy,
@@ -25,6 +25,8 @@ const HEADER_BYTES: Count = Count(8 << 10..=16 << 20);
 const BODY_BYTES: Count = Count(1..=1 << 30);
 /// Attempts beyond ten only add to an upstream's trouble.
 const RETRIES: Count = Count(0..=10);
+/// Each reader of the store is a thread and an open file.
+const READERS: Count = Count(1..=64);
 
 /// Whoever walks the settings.
 pub(super) trait Fields {
@@ -105,6 +107,7 @@ pub(super) fn sections(fields: &mut impl Fields, config: &mut Config) {
     let Config {
         server,
         session,
+        store,
         turn,
         limits,
         aws,
@@ -118,6 +121,7 @@ pub(super) fn sections(fields: &mut impl Fields, config: &mut Config) {
     } = config;
     server_section(fields, server);
     session_section(fields, session);
+    store_section(fields, store);
     turn_section(fields, turn);
     limits_section(fields, limits);
     aws_section(fields, aws);
@@ -184,6 +188,18 @@ fn session_section(fields: &mut impl Fields, session: &mut Session) {
     fields.field("history_messages", &Count::SOME, history_messages);
     fields.field("match_transcripts", &Flag, match_transcripts);
     fields.field("files_bytes", &Count::BYTES, files_bytes);
+}
+
+fn store_section(fields: &mut impl Fields, store: &mut Store) {
+    let Store { kind, path, durable, synchronous, flush, readers, tenant_bytes } = store;
+    fields.section("store");
+    fields.field("kind", &Maybe(Named(StoreKind::NAMES)), kind);
+    fields.field("path", &Maybe(Text::PATH), path);
+    fields.field("durable", &Flag, durable);
+    fields.field("synchronous", &Named(Synchronous::NAMES), synchronous);
+    fields.field("flush_seconds", &Seconds::SOME, flush);
+    fields.field("readers", &READERS, readers);
+    fields.field("tenant_bytes", &Maybe(Count::BYTES), tenant_bytes);
 }
 
 fn turn_section(fields: &mut impl Fields, turn: &mut Turn) {

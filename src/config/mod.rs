@@ -24,6 +24,7 @@ mod problem;
 mod read;
 pub mod secret;
 mod show;
+mod store;
 mod structured;
 mod tables;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use model::{
 pub use problem::{Place, Problem, Report};
 pub use secret::Secret;
 pub use show::Hashes;
+pub use store::{Store, StoreKind, Synchronous};
 pub use voice::{Profile, Voice};
 
 /// Everything the broker can be told.
@@ -49,6 +51,8 @@ pub struct Config {
     pub server: Server,
     /// `[session]`: how long conversations live and how much they may hold.
     pub session: Session,
+    /// `[store]`: where they live, and what is waited for before they count as kept.
+    pub store: Store,
     /// `[turn]`: how long one answer may take and how large it may get.
     pub turn: Turn,
     /// `[limits]`: what the broker takes on in all, whoever asks.

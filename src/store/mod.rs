@@ -22,9 +22,11 @@ use crate::turn::{
 #[cfg(test)]
 mod contract;
 mod memory;
+pub mod sqlite;
 mod stored;
 
 pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
 
 /// Everything that a session is, but for a turn that is running.
 #[derive(Debug, Clone)]

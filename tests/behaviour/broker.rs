@@ -251,10 +251,12 @@ impl Drop for Broker {
 impl Setup<'_> {
     fn file(&self, emulator: SocketAddr) -> String {
         let Self { settings, model, tables, .. } = self;
+        // What a test says of the store counts; the file is then in the test's own folder.
+        let store = if settings.contains("store.") { "" } else { "store.kind = \"memory\"\n" };
         format!(
             "server.listen = \"127.0.0.1:0\"\naws.endpoint_url = \"http://{emulator}\"\n\
              openai.base_url = \"http://{emulator}/v1\"\n\
-             turn.retry_delay_seconds = 0.01\n{settings}\n\n\
+             turn.retry_delay_seconds = 0.01\n{store}{settings}\n\n\
              [[models]]\nname = \"agent\"\nbackend = \"bedrock-agent\"\n\
              agent_id = \"AGENT12345\"\n{model}\n\n{tables}\n"
         )

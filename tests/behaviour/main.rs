@@ -47,6 +47,7 @@ mod responses;
 mod resuming;
 mod return_of_control;
 mod sessions;
+mod store;
 mod transcripts;
 mod turns;
 mod upstream;

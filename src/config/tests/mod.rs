@@ -12,6 +12,7 @@ use crate::turn::{DisconnectPolicy, TurnPolicy};
 
 mod chance;
 mod page;
+mod store;
 
 const EXAMPLE: &str = include_str!("../../../outcrop.example.toml");
 

@@ -71,7 +71,8 @@ pub(super) fn session(tenant: &str, id: &str, active: u64) -> Record {
 pub(super) fn saying(mut record: Record, texts: &[&str]) -> Record {
     for text in texts {
         record.messages.push(Arc::new(Message::text(Role::User, *text)));
-        let turn = format!("turn_{text:.20}").parse().unwrap();
+        let name: String = text.chars().filter(char::is_ascii_graphic).take(20).collect();
+        let turn = turn_id(&format!("turn_{name}"));
         record.marks.push(Mark { turn, end: record.end(), is_answered: false });
     }
     record
