@@ -10,6 +10,7 @@ use crate::backend;
 use crate::config::{Config, Environment, Problem};
 
 pub mod config;
+pub mod store;
 
 mod broker;
 mod demo;
@@ -52,6 +53,9 @@ enum Verb {
     /// Check, show or extend the configuration
     #[command(subcommand)]
     Config(config::ConfigVerb),
+    /// Copy, export, import or check the file that sessions are kept in
+    #[command(subcommand)]
+    Store(store::StoreVerb),
 }
 
 /// Runs a command and gives its exit code.
@@ -61,14 +65,17 @@ pub fn run(cli: Cli, environment: Environment) -> u8 {
         Verb::Serve(verb) => on_runtime(serve::run(verb, environment)),
         Verb::Demo(verb) => on_runtime(demo::run(verb, environment)),
         Verb::Emulate(verb) => on_runtime(emulate::run(verb, environment)),
-        Verb::Config(verb) => {
-            let (mut out, mut err) = (io::stdout(), io::stderr());
-            let mut output = config::Output { out: &mut out, err: &mut err };
-            let ran = verb.run(environment, wrong_models, &mut output);
-            // Whoever closed the pipe does not want the rest.
-            ran.unwrap_or(EXIT_FAILED)
-        }
+        Verb::Config(verb) => printing(|output| verb.run(environment, wrong_models, output)),
+        Verb::Store(verb) => printing(|output| verb.run(environment, output)),
     }
+}
+
+/// Runs a verb that prints what it finds.
+fn printing(verb: impl FnOnce(&mut config::Output<'_>) -> io::Result<u8>) -> u8 {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let mut output = config::Output { out: &mut out, err: &mut err };
+    // Whoever closed the pipe does not want the rest.
+    verb(&mut output).unwrap_or(EXIT_FAILED)
 }
 
 /// Says what is wrong with the command or the configuration.

@@ -50,6 +50,7 @@ mod resuming;
 mod return_of_control;
 mod sessions;
 mod sessions_api;
+mod store;
 mod transcripts;
 mod turns;
 mod upstream;

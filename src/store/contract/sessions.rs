@@ -15,6 +15,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     ("a session comes back as it was saved", |s| clause(comes_back_whole(s))),
     ("an empty session comes back", |s| clause(comes_back_empty(s))),
     ("a transcript is kept through every way to change it", |s| clause(follows_changes(s))),
+    ("a transcript is kept through any row of changes", |s| clause(follows_any_changes(s))),
     ("a save behind another is read at once", |s| clause(reads_what_was_asked(s))),
     ("saves that overtake their answers are all kept", |s| clause(saves_in_a_row(s))),
     ("sessions are listed by activity, page by page", |s| clause(lists_pages(s))),
@@ -157,6 +158,64 @@ async fn follows_changes(store: Store) {
     let mut record = session("acme", "s", 3);
     record.dropped = 2;
     keeps(&store, &record, 2).await;
+}
+
+/// Changes a record in some way, and says before which position nothing changed.
+fn change(record: &mut Record, roll: &mut impl FnMut(u64) -> u64) -> u64 {
+    let (first, end) = (record.dropped, record.end());
+    let position = first + roll(end - first + 1);
+    let place = usize::try_from(position - first).unwrap();
+    match roll(5) {
+        // The messages from here on are taken back.
+        0 => {
+            record.messages.truncate(place);
+            record.marks.retain(|mark| mark.end <= position);
+            position
+        }
+        // Those before are no longer held; a mark of theirs may be.
+        1 => {
+            record.messages.drain(..place);
+            record.dropped = position;
+            let keeps = roll(2) == 0;
+            record.marks.retain(|mark| mark.end > position || (keeps && mark.end == position));
+            end
+        }
+        // One is said otherwise, by another turn.
+        2 if position < end => {
+            record.messages[place] = Arc::new(Message::text(Role::User, position.to_string()));
+            record.marks.retain(|mark| mark.end != position + 1);
+            position
+        }
+        // A turn brought nothing.
+        3 => {
+            record.marks.push(Mark { turn: turn_id("empty"), end, is_answered: false });
+            end
+        }
+        _ => {
+            *record = saying(record.clone(), &["one", "more"]);
+            end
+        }
+    }
+}
+
+async fn follows_any_changes(store: Store) {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut roll = |sides: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % sides
+    };
+    let mut record = session("acme", "s", 1);
+    for _ in 0..300 {
+        // Some saves overtake the answers to those before them.
+        for _ in 0..roll(3) {
+            let unchanged = change(&mut record, &mut roll);
+            drop(store.save(Save { record: Arc::new(record.clone()), unchanged }));
+        }
+        let unchanged = change(&mut record, &mut roll);
+        keeps(&store, &record, unchanged).await;
+    }
 }
 
 async fn reads_what_was_asked(store: Store) {

@@ -109,6 +109,10 @@ pub(super) fn open_to_write(
 
 /// Opens a file that somebody else may be writing to, for reading.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
+    if !path.exists() {
+        let what = "there is no such file: no broker has kept sessions there";
+        return Err(StoreError(format!("{}: {what}", path.display())));
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags).map_err(Trouble::from);
     let opened = opened.and_then(|db| {

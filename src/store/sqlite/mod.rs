@@ -8,7 +8,7 @@
 //! No caller ever waits for the disk on its own thread. What was answered is in the file: the
 //! answer comes once the transaction is committed, which with [`Synchronous::Full`] means that
 //! it survives a loss of power. What happens in a turn that runs is fetched every
-//! [`Options::flush`], and [`recovery`] brings in order what a crash cut off.
+//! [`Options::flush`], and `recovery.rs` brings in order what a crash cut off.
 //!
 //! The tables are in `schema_1.sql`; `docs/store.md` tells operators what they may rely on.
 
@@ -29,9 +29,12 @@ use super::{
 };
 
 mod asked;
+mod backup;
+mod check;
 mod columns;
 mod file;
 mod job;
+mod lines;
 mod lists;
 mod lives;
 mod readers;
@@ -42,6 +45,10 @@ mod tests;
 mod trouble;
 mod turns;
 mod writer;
+
+pub use backup::backup;
+pub use check::{Checked, check};
+pub use lines::{Imported, Step, export, import};
 
 use asked::Subject;
 use job::{About, Job, Orders, Reply};
@@ -107,10 +114,12 @@ impl SqliteStore {
     pub fn close(&self) {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(writer) = writer else { return };
+        // First, since only the last one to close the file can empty the log into it, and only
+        // if it may write.
+        self.readers.close();
         self.orders.stop();
         // One that panicked has said so.
         let _ = writer.join();
-        self.readers.close();
     }
 
     /// Has the writer do something; asked at once, whether or not anybody waits for the answer.

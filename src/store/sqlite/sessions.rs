@@ -191,6 +191,11 @@ fn save_marks(
     Ok(())
 }
 
+/// Whether there is a session of this name.
+pub(super) fn is_there(db: &Connection, key: &SessionKey) -> Result<bool, Trouble> {
+    Ok(standing(db, key)?.is_some())
+}
+
 /// Forgets a session and its turns.
 pub(super) fn remove(db: &Connection, key: &SessionKey) -> Result<bool, Trouble> {
     let key = params![key.tenant.as_str(), key.id.as_str()];

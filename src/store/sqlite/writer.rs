@@ -276,7 +276,7 @@ fn note(asked: &Asked, job: &Job, is_saved: bool) {
 }
 
 /// Does one thing of a transaction, or nothing of it; an error is of all the transaction.
-fn alone(
+pub(super) fn alone(
     db: &Connection,
     work: impl FnOnce(&Connection) -> Result<(), Trouble>,
 ) -> Result<Result<(), StoreError>, Trouble> {

@@ -37,6 +37,18 @@ fn what_was_asked_before_the_end_is_written() {
 }
 
 #[test]
+fn a_closed_store_is_one_file_and_its_lock() {
+    let folder = Folder::new();
+    let store = folder.open();
+    drop(store.save(whole(session("acme", "s", 1))));
+    drop(store);
+    let mut names: Vec<_> = fs::read_dir(&folder.0).unwrap().flatten().collect();
+    names.sort_by_key(fs::DirEntry::file_name);
+    let names: Vec<_> = names.iter().map(fs::DirEntry::file_name).collect();
+    assert_eq!(names, ["sessions.db", "sessions.db.lock"]);
+}
+
+#[test]
 fn a_second_store_on_the_same_file_is_refused_until_the_first_is_closed() {
     let folder = Folder::new();
     let store = folder.open();
