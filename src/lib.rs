@@ -101,6 +101,8 @@
 //! | turns in the broker, running or waiting | 10,000 | `turn.max_in_flight` |
 //! | turns that wait in one session | 8, for 60 s | `turn.queue`, `turn.queue_wait_seconds` |
 //! | turns that run without a reader | 1,000 | `turn.max_detached` |
+//! | requests that wait for a session's next turn | 64, for 55 s | `session/commands.rs`, `edge/sessions/following.rs` |
+//! | sessions that one list by their state is chosen from | 10,000 with an actor | `session/listing.rs` |
 //! | sessions with an actor | 200,000 | `session.max_resident` |
 //! | sessions of a tenant | 100,000, then the one idle the longest goes | `session.max_per_tenant` |
 //! | branches that forks of one session leave behind | 32, then the oldest goes | `session/running.rs` |
