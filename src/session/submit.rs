@@ -340,12 +340,15 @@ impl Sessions {
         })
     }
 
-    /// Lets the tenant's oldest session go when it has as many as it may and one more comes.
+    /// Lets the tenant's oldest session go when it has as many as it may, or as much, and one
+    /// more comes.
     /// `is_new` says that this is surely not one of them.
     pub(super) async fn make_room(&self, key: &SessionKey, is_new: bool) {
         let Ok(census) = self.env.store.census(key.tenant.clone()).await else { return };
         let Some(oldest) = census.oldest else { return };
-        if census.sessions < self.env.config.session.max_per_tenant {
+        let config = &self.env.config;
+        let most = config.store.tenant_bytes.map_or(u64::MAX, |bytes| bytes as u64);
+        if census.sessions < config.session.max_per_tenant && census.bytes <= most {
             return;
         }
         if !is_new && matches!(self.env.store.load(key.clone()).await, Ok(Some(_))) {
