@@ -9,6 +9,8 @@ VENV := .venv
 PYTHON_READY := $(VENV)/.installed
 LITELLM_VENV := .venv-litellm
 LITELLM_READY := $(LITELLM_VENV)/.installed
+VOICE_VENV := .venv-voice
+VOICE_READY := $(VOICE_VENV)/.installed
 NODE_READY := $(CLIENTS)/node_modules/.installed
 DENY_VERSION := 0.20.2
 
@@ -22,7 +24,7 @@ help:
 
 test: clients
 	cargo test --locked
-	VENV=$(VENV) LITELLM_VENV=$(LITELLM_VENV) tests/run-clients.sh
+	VENV=$(VENV) LITELLM_VENV=$(LITELLM_VENV) VOICE_VENV=$(VOICE_VENV) tests/run-clients.sh
 
 check: fmt lint doc deny
 
@@ -40,7 +42,7 @@ deny:
 	cargo deny --locked check --hide-inclusion-graph licenses bans sources
 
 # What the client suites need, beside this project and nowhere else.
-clients: tools $(PYTHON_READY) $(LITELLM_READY) $(NODE_READY)
+clients: tools $(PYTHON_READY) $(LITELLM_READY) $(VOICE_READY) $(NODE_READY)
 
 tools:
 	tests/install-tools.sh
@@ -55,6 +57,11 @@ $(LITELLM_READY): $(CLIENTS)/requirements-litellm.txt | tools
 	$(LITELLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
+$(VOICE_READY): $(CLIENTS)/requirements-voice.txt | tools
+	python3 -m venv $(VOICE_VENV)
+	$(VOICE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
 $(NODE_READY): $(CLIENTS)/package.json | tools
 	npm install --prefix $(CLIENTS) --no-package-lock --no-audit --no-fund --loglevel=error
 	touch $@
@@ -67,4 +74,4 @@ demo:
 
 clean:
 	cargo clean
-	rm -rf $(VENV) $(LITELLM_VENV) $(CLIENTS)/node_modules
+	rm -rf $(VENV) $(LITELLM_VENV) $(VOICE_VENV) $(CLIENTS)/node_modules

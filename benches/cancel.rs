@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) async fn measure(trials: usize) -> anyhow::Result<()> {
     let began = Instant::now();
     let emulator = Server::emulator(CHUNK_DELAY)?;
-    let broker = Server::broker(emulator.address, &Settings { traces: false, resume_seconds: 60 })?;
+    let settings = Settings { traces: false, ..Settings::default() };
+    let broker = Server::broker(emulator.address, &settings)?;
     let mut direct = Times::default();
     let mut via = Times::default();
     for trial in 0..trials {

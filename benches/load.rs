@@ -76,6 +76,12 @@ impl Clients {
         self.names.next.store(0, Ordering::Relaxed);
     }
 
+    /// One of its connections, which goes on with the same sessions.
+    pub(crate) fn only_one(mut self) -> Self {
+        self.connections.truncate(1);
+        self
+    }
+
     async fn ask_again_and_again(&mut self, total: usize, turns: usize) -> anyhow::Result<Times> {
         let left = Arc::new(AtomicUsize::new(total));
         let mut tasks = JoinSet::new();

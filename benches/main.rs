@@ -18,6 +18,7 @@ mod load;
 mod open;
 mod process;
 mod sessions;
+mod store;
 mod streams;
 mod table;
 
@@ -35,6 +36,7 @@ const NAMES: &[&str] = &[
     "open-2000",
     "open-10000",
     "cancel",
+    "store",
 ];
 
 const SLOW: Duration = Duration::from_millis(20);
@@ -114,6 +116,9 @@ async fn measure(wanted: &Wanted) -> anyhow::Result<()> {
     if wanted.has("cancel") {
         cancel::measure(wanted.either(200, 40)).await?;
     }
+    if wanted.has("store") {
+        store::measure(&kept(wanted)).await?;
+    }
     Ok(())
 }
 
@@ -132,6 +137,16 @@ fn loads(wanted: &Wanted) -> [(&'static str, Load); 4] {
         ("slow-100", load("64 tokens, 20 ms each, 100 open", 100, SLOW, 100)),
         ("slow-1000", load("64 tokens, 20 ms each, 1,000 open", 1_000, SLOW, 1_000)),
     ]
+}
+
+fn kept(wanted: &Wanted) -> store::Load {
+    store::Load {
+        rounds: wanted.either(5, 2),
+        turns: wanted.either(4_000, 1_000),
+        alone: wanted.either(300, 100),
+        sessions: wanted.either(50_000, 5_000),
+        revived: wanted.either(2_000, 500),
+    }
 }
 
 fn two_thousand() -> Open {

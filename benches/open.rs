@@ -7,7 +7,6 @@ use super::load::{Ask, Clients, Times};
 use super::process::{Server, Settings, open_files_limit};
 use super::table::{self, Row, mebibytes, ms};
 
-const BROKER: Settings = Settings { traces: false, resume_seconds: 60 };
 /// Files that a server needs besides two sockets a stream.
 const OTHER_FILES: usize = 200;
 
@@ -32,7 +31,8 @@ pub(crate) async fn measure(open: &Open) -> anyhow::Result<()> {
     let (bare_before, mut via_bare) = run(&bare, Dialect::Chat, open, count).await?;
     let bare_peak = bare.peak_resident()?;
     drop(bare);
-    let broker = Server::broker(emulator.address, &BROKER)?;
+    let broker =
+        Server::broker(emulator.address, &Settings { traces: false, ..Settings::default() })?;
     let (before, mut via) = run(&broker, Dialect::Chat, open, count).await?;
     let peak = broker.peak_resident()?;
     let wanted = if count < open.streams {

@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -18,6 +19,8 @@ pub(crate) struct Server {
     child: Child,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// The file that it keeps its sessions in.
+    kept: Option<PathBuf>,
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -39,9 +42,11 @@ impl Server {
 
     /// The broker; `settings` is the part of its configuration that differs.
     pub(crate) fn broker(upstream: SocketAddr, settings: &Settings) -> anyhow::Result<Self> {
-        let name = format!("bench-{}-{}.toml", std::process::id(), upstream.port());
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("bench-{}-{count}.toml", std::process::id());
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::write(&file, settings.to_toml()).context("write the broker's configuration")?;
+        fs::write(&file, settings.to_toml(&file)).context("write the broker's configuration")?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_outcrop"));
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--config"])
@@ -53,7 +58,18 @@ impl Server {
             .env("AWS_EC2_METADATA_DISABLED", "true");
         let server = Self::start(command);
         fs::remove_file(&file).context("remove the broker's configuration")?;
-        server
+        let mut server = server?;
+        server.kept = settings.keeps.then(|| file.with_extension("db"));
+        Ok(server)
+    }
+
+    /// Bytes of the file that a broker keeps its sessions in.
+    pub(crate) fn kept(&self) -> anyhow::Result<u64> {
+        let mut bytes = 0;
+        for file in self.kept.iter().flat_map(files) {
+            bytes += fs::metadata(&file).map_or(0, |file| file.len());
+        }
+        Ok(bytes)
     }
 
     fn start(mut command: Command) -> anyhow::Result<Self> {
@@ -72,7 +88,7 @@ impl Server {
         let address = line.trim().rsplit_once("http://").and_then(|(_, at)| at.parse().ok());
         let address = address.with_context(|| format!("{command:?} said {line:?}, no address"));
         match address {
-            Ok(address) => Ok(Self { child, address, _stdout: stdout }),
+            Ok(address) => Ok(Self { child, address, kept: None, _stdout: stdout }),
             Err(error) => {
                 // It may have ended by itself.
                 let _ = child.kill();
@@ -118,7 +134,16 @@ impl Drop for Server {
         // One that has ended already is just as well.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for file in self.kept.iter().flat_map(files) {
+            // Not all of them are there at all times.
+            let _ = fs::remove_file(file);
+        }
     }
+}
+
+/// What SQLite makes of a file: its log and its index of that stand beside it.
+fn files(file: &PathBuf) -> [PathBuf; 3] {
+    ["db", "db-wal", "db-shm"].map(|ending| file.with_extension(ending))
 }
 
 /// How a broker under measurement differs from the default one.
@@ -128,20 +153,37 @@ pub(crate) struct Settings {
     pub(crate) traces: bool,
     /// Seconds for which an ended turn can be resumed.
     pub(crate) resume_seconds: u32,
+    /// Seconds after which an idle session is put away.
+    pub(crate) resident_seconds: u32,
+    /// Whether sessions are kept in a file, which is made anew, and not in memory.
+    pub(crate) keeps: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { traces: true, resume_seconds: 60, resident_seconds: 3_600, keeps: false }
+    }
 }
 
 impl Settings {
     /// Connections are opened before they are used, and rest while others are measured; sessions
     /// stay where they are looked at.
-    fn to_toml(self) -> String {
-        let Self { traces, resume_seconds } = self;
+    fn to_toml(self, file: &Path) -> String {
+        let Self { traces, resume_seconds, resident_seconds, keeps } = self;
+        let store = if keeps {
+            format!("kind = \"sqlite\"\npath = {:?}", file.with_extension("db"))
+        } else {
+            "kind = \"memory\"".to_owned()
+        };
         format!(
             "[server]\n\
              header_timeout_seconds = 300\n\
              idle_timeout_seconds = 300\n\
              [session]\n\
-             resident_seconds = 3600\n\
+             resident_seconds = {resident_seconds}\n\
              max_per_tenant = 1000000\n\
+             [store]\n\
+             {store}\n\
              [turn]\n\
              resume_seconds = {resume_seconds}\n\
              [[models]]\n\

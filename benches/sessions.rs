@@ -28,7 +28,8 @@ const RESUME_SECONDS: u32 = 1;
 pub(crate) async fn measure(count: usize) -> anyhow::Result<()> {
     let began = Instant::now();
     let emulator = Server::emulator(Duration::ZERO)?;
-    let settings = Settings { traces: false, resume_seconds: RESUME_SECONDS };
+    let settings =
+        Settings { traces: false, resume_seconds: RESUME_SECONDS, ..Settings::default() };
     let broker = Server::broker(emulator.address, &settings)?;
     let mut clients = Clients::open(broker.address, Dialect::Chat, CONNECTIONS, &ASK).await?;
     clients.one_session_a_turn(WARM_UP).await?;

@@ -10,7 +10,6 @@ use super::table::{self, Row, ms, spread};
 
 /// The answer of every turn: 64 tokens.
 const ASK: Ask<'static> = Ask { text: "count to 64", tokens: 64 };
-const BROKER: Settings = Settings { traces: true, resume_seconds: 60 };
 /// Rounds of which nothing is counted: connections open, caches fill.
 const WARM_UP: usize = 1;
 
@@ -70,10 +69,10 @@ async fn subjects(load: &Load, emulator: &Server) -> anyhow::Result<Vec<Subject>
         (
             "broker, traces off",
             Dialect::Chat,
-            Some(Server::broker(upstream, &Settings { traces: false, ..BROKER })?),
+            Some(Server::broker(upstream, &Settings { traces: false, ..Settings::default() })?),
         ),
         ("upstream, traces on", Dialect::Agent { traces: true }, None),
-        ("broker, defaults", Dialect::Chat, Some(Server::broker(upstream, &BROKER)?)),
+        ("broker, defaults", Dialect::Chat, Some(Server::broker(upstream, &Settings::default())?)),
     ];
     let mut subjects = Vec::new();
     for (name, dialect, server) in servers {

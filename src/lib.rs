@@ -101,6 +101,8 @@
 //! | turns in the broker, running or waiting | 10,000 | `turn.max_in_flight` |
 //! | turns that wait in one session | 8, for 60 s | `turn.queue`, `turn.queue_wait_seconds` |
 //! | turns that run without a reader | 1,000 | `turn.max_detached` |
+//! | requests that wait for a session's next turn | 64, for 55 s | `session/commands.rs`, `edge/sessions/following.rs` |
+//! | sessions that one list by their state is chosen from | 10,000 with an actor | `session/listing.rs` |
 //! | sessions with an actor | 200,000 | `session.max_resident` |
 //! | sessions of a tenant | 100,000, then the one idle the longest goes | `session.max_per_tenant` |
 //! | branches that forks of one session leave behind | 32, then the oldest goes | `session/running.rs` |
@@ -112,6 +114,7 @@
 //! | what one turn may produce | 8 MiB, then it is cut as too long | `turn.output_bytes` |
 //! | a turn | 120 s to the first event, 120 s of silence, 900 s in all | `turn.*_timeout_seconds` |
 //! | ended turns kept for readers that come back | 60 s and 16 MiB together | `turn.resume_seconds`, `turn.resume_bytes` |
+//! | writes and reads that wait for the store's threads | 32,768 and 16,384, then refused | `store/sqlite/job.rs`, `store/sqlite/readers.rs` |
 //! | digests of transcripts | above 500,000 the old ones go early | `session/identity.rs` |
 //! | upstream retries | 2 a turn, and a budget for each region and endpoint | `turn.retries`, `backend/retry.rs` |
 //! | discovered agents | 500 aliases, 4 calls at once, 10 s each | `discovery.max_agents`, `backend/discovery/watcher.rs` |
@@ -159,9 +162,10 @@
 //! its running and waiting turns, the supervisor (`session/supervisor.rs`) counts it, and the next
 //! turn revives the session as it was after the last turn that was saved.
 //!
-//! **The process ends.** The only store is memory, so sessions end with it. A client that resends
-//! its transcript is rehydrated by the next process; one that sends only what is new begins
-//! blank.
+//! **The process ends.** Sessions are in the store's file (`store/sqlite/mod.rs`), and the next
+//! process goes on with them; turns that were cut off are interrupted when it opens the file. With
+//! the store in memory they end with the process: a client that resends its transcript is
+//! rehydrated by the next one, one that sends only what is new begins blank.
 //!
 //! **The broker is told to stop.** New turns are refused with 503, `/readyz` says so, and the
 //! listener stays open meanwhile. Running and waiting turns have `server.drain_seconds`; those

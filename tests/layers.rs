@@ -40,6 +40,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("ractor", &["session"]),
     ("governor", &["gate"]),
     ("prometheus", &["metrics"]),
+    ("rusqlite", &["store"]),
     // Bedrock's dialects stream in frames: a format's bytes, no I/O.
     ("aws_smithy_eventstream", &["backend", "emulator", "wire"]),
     ("aws_smithy_types", &["backend", "emulator", "wire"]),

@@ -4,6 +4,7 @@
 #
 # OUTCROP_BIN   the program; built in target/debug unless told
 # VENV          the Python environment with tests/clients/requirements.txt; .venv unless told
+# VOICE_VENV    the one with tests/clients/requirements-voice.txt; .venv-voice unless told
 # LITELLM_VENV  the one with tests/clients/requirements-litellm.txt; .venv-litellm unless told
 #
 # `make test` installs what this needs.
@@ -14,6 +15,7 @@ cd "$root"
 clients=$root/tests/clients
 venv=${VENV:-$root/.venv}
 litellm_venv=${LITELLM_VENV:-$root/.venv-litellm}
+voice_venv=${VOICE_VENV:-$root/.venv-voice}
 bin=${OUTCROP_BIN:-$root/target/debug/outcrop}
 start_seconds=20
 
@@ -139,6 +141,10 @@ litellm_suite() {
     venv=$litellm_venv python_suites "$clients/litellm_client.py"
 }
 
+voice_suite() {
+    venv=$voice_venv python_suites "$clients/voice_clients.py"
+}
+
 node_suite() { # files…
     (cd "$clients" && node --test --test-reporter=spec "$@")
 }
@@ -149,12 +155,16 @@ fi
 
 OUTCROP_KEY=oc_$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 OUTCROP_MODEL=demo-agent
+OUTCROP_VOICE_MODEL=hotline
 start emulate emulate --listen 127.0.0.1:0
 EMULATOR_URL=$address
 cat >"$work/outcrop.toml" <<TOML
 [server]
 listen = "127.0.0.1:0"
 keep_alive_seconds = 0.2
+
+[store]
+kind = "memory"
 
 [routing]
 allow_direct = true
@@ -168,6 +178,15 @@ backend = "bedrock-agent"
 agent_id = "DEMOAGENT1"
 agent_alias_id = "TSTALIASID"
 
+[[models]]
+name = "$OUTCROP_VOICE_MODEL"
+backend = "bedrock-agent"
+agent_id = "DEMOAGENT1"
+profile = "voice"
+filler = ["One moment, please."]
+filler_after_ms = 200
+spoken_errors = true
+
 [[keys]]
 tenant = "clients"
 key = "$OUTCROP_KEY"
@@ -176,7 +195,7 @@ TOML
 start serve serve --config "$work/outcrop.toml" --listen 127.0.0.1:0
 OUTCROP_URL=$address
 OUTCROP_BIN=$bin
-export EMULATOR_URL OUTCROP_URL OUTCROP_KEY OUTCROP_MODEL OUTCROP_BIN
+export EMULATOR_URL OUTCROP_URL OUTCROP_KEY OUTCROP_MODEL OUTCROP_VOICE_MODEL OUTCROP_BIN
 export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
 printf 'emulator %s, broker %s\n' "$EMULATOR_URL" "$OUTCROP_URL"
 # curl waits between attempts, and for a 503 too.
@@ -189,9 +208,11 @@ step "NDJSON stream over curl" ndjson_stream
 step "emulator, boto3" python_suites "$clients"/emulator_*boto3.py \
     "$clients/control_plane_boto3.py" "$clients/agentcore_boto3.py"
 step "emulator, OpenAI SDK for Python" python_suites "$clients/emulator_openai.py"
-step "broker, OpenAI and Anthropic SDKs for Python, LangChain, Vapi, boto3" python_suites "$clients"
+step "broker, OpenAI, Anthropic and Agents SDKs for Python, LangChain, Vapi, boto3" python_suites "$clients"
 step "broker, LiteLLM" litellm_suite
-step "broker, OpenAI SDK for Node" node_suite openai_sdk.test.mjs openai_sdk_models.test.mjs
+step "broker, Pipecat and LiveKit Agents" voice_suite
+step "broker, OpenAI SDK for Node" node_suite openai_sdk.test.mjs openai_sdk_models.test.mjs \
+    openai_responses.test.mjs
 step "broker, Vercel AI SDK" node_suite vercel_ai_sdk.test.mjs
 step "metrics of the broker that served them" metrics
 step "alert rules" promtool check rules grafana/alerts.yml

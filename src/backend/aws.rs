@@ -20,6 +20,7 @@ use crate::config::{Config, Secret};
 
 use super::lock;
 use super::retry::Budget;
+use super::warm::Warmth;
 
 /// The region when neither the configuration nor the AWS environment names one.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -49,6 +50,7 @@ pub(super) struct Place {
 pub(super) struct AgentAccess {
     pub(super) client: AgentClient,
     pub(super) budget: Arc<Budget>,
+    pub(super) warmth: Arc<Warmth>,
 }
 
 /// A client for AgentCore and what all turns through it may spend on retries.
@@ -56,6 +58,7 @@ pub(super) struct AgentAccess {
 pub(super) struct CoreAccess {
     pub(super) client: CoreClient,
     pub(super) budget: Arc<Budget>,
+    pub(super) warmth: Arc<Warmth>,
 }
 
 /// A region, an endpoint and a key, where they differ from the shared ones.
@@ -72,6 +75,7 @@ pub(super) struct ModelPlace {
 pub(super) struct ModelAccess {
     pub(super) client: ModelClient,
     pub(super) budget: Arc<Budget>,
+    pub(super) warmth: Arc<Warmth>,
 }
 
 /// AWS clients that live as long as the process.
@@ -160,8 +164,11 @@ impl AwsClients {
         if let Some(endpoint) = &place.endpoint {
             builder = builder.endpoint_url(endpoint);
         }
-        let access =
-            AgentAccess { client: AgentClient::from_conf(builder.build()), budget: Arc::default() };
+        let access = AgentAccess {
+            client: AgentClient::from_conf(builder.build()),
+            budget: Arc::default(),
+            warmth: Arc::default(),
+        };
         agents.push((place.clone(), access.clone()));
         access
     }
@@ -179,8 +186,11 @@ impl AwsClients {
         if let Some(endpoint) = &place.endpoint {
             builder = builder.endpoint_url(endpoint);
         }
-        let access =
-            CoreAccess { client: CoreClient::from_conf(builder.build()), budget: Arc::default() };
+        let access = CoreAccess {
+            client: CoreClient::from_conf(builder.build()),
+            budget: Arc::default(),
+            warmth: Arc::default(),
+        };
         cores.push((place.clone(), access.clone()));
         access
     }
@@ -220,8 +230,11 @@ impl AwsClients {
                 .bearer_token(Token::new(key.expose(), None))
                 .auth_scheme_preference([HTTP_BEARER_AUTH_SCHEME_ID]);
         }
-        let access =
-            ModelAccess { client: ModelClient::from_conf(builder.build()), budget: Arc::default() };
+        let access = ModelAccess {
+            client: ModelClient::from_conf(builder.build()),
+            budget: Arc::default(),
+            warmth: Arc::default(),
+        };
         models.push((place.clone(), access.clone()));
         access
     }

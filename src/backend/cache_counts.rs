@@ -25,6 +25,7 @@ impl CacheCounts {
             input_tokens: input.saturating_add(cached).saturating_add(written),
             output_tokens: output,
             cached_input_tokens: cached,
+            cache_written_tokens: written,
             ..Usage::default()
         }
     }

@@ -40,10 +40,17 @@ pub type Fields = &'static [(&'static str, Treatment)];
 /// Stands for members that are none of OpenAI's.
 pub const ANY_OTHER: &str = "any other";
 
+/// Whether a tool's arguments must fit its schema to the letter.
+pub const STRICT: &str = "tools[].function.strict";
+/// Up to where a prompt is to be kept: on parts, messages and tools, as gateways take it.
+pub const CACHE_CONTROL: &str = "cache_control";
+
 /// The members that say what an answer is made of and how.
 pub const MEMBERS: &[&str] = &[
     "messages",
     "tools",
+    STRICT,
+    CACHE_CONTROL,
     "tool_choice",
     "parallel_tool_calls",
     "max_completion_tokens",
@@ -97,6 +104,8 @@ fn asks(member: &str, request: &TurnRequest) -> bool {
     match member {
         "messages" => !request.messages.is_empty(),
         "tools" => !request.tools.is_empty(),
+        STRICT => request.tools.iter().any(|tool| tool.strict == Some(true)),
+        CACHE_CONTROL => keeps_prompt(request),
         "tool_choice" => generation.tool_choice != ToolChoice::Auto,
         "parallel_tool_calls" => generation.parallel_tool_calls.is_some(),
         "max_completion_tokens" | "max_tokens" => generation.max_tokens.is_some(),
@@ -113,6 +122,12 @@ fn asks(member: &str, request: &TurnRequest) -> bool {
         "metadata" => !request.metadata.is_empty(),
         _ => generation.extra.get(member).is_some_and(|value| is_a_wish(member, value)),
     }
+}
+
+/// Whether a request says up to where its prompt is to be kept.
+fn keeps_prompt(request: &TurnRequest) -> bool {
+    request.tools.iter().any(|tool| tool.cache.is_some())
+        || request.messages.iter().any(|message| !message.cache_points.is_empty())
 }
 
 /// Whether a member's value is more than the way things are anyhow.

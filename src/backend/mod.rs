@@ -41,8 +41,11 @@ mod retry;
 mod routes;
 pub mod sse;
 mod template;
+mod warm;
 
 pub use aws::{AwsClients, AwsHealth};
+#[cfg(test)]
+pub(crate) use bedrock::there_and_back;
 pub use discovery::{Discovery, FoundAgent, FoundModel};
 pub use openai::OpenAiServers;
 pub use routes::{Route, Routes};
@@ -161,6 +164,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
         let message = "this model makes no embeddings; name one that does";
         let failure = Failure::new(FailureKind::UnsupportedParameter, message).at("model");
         Box::pin(std::future::ready(Err(failure)))
+    }
+
+    /// Opens the way to the upstream ahead of a turn, where that can be done without asking for
+    /// anything: see `backend/warm.rs`. Says nothing of how it went; the turn will.
+    fn warm(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
     }
 
     /// Tells the upstream that a session is over.

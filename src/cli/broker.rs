@@ -1,6 +1,7 @@
 //! A broker put together: the parts in the order in which they need each other.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::backend::{self, AwsClients, Deps, Discovery, OpenAiServers, Routes};
-use crate::config::{Config, Report};
+use crate::config::{Config, Report, Store, StoreKind};
 use crate::edge::{self, Edge};
 use crate::gate::Gate;
 use crate::metrics::Metrics;
 use crate::session::Sessions;
-use crate::store::MemoryStore;
+use crate::store::{MemoryStore, SessionStore, SqliteStore, sqlite};
 
 use super::signals::Stops;
 use super::wrong_models;
@@ -28,6 +29,8 @@ pub(super) struct Broker {
     edge: Arc<Edge>,
     socket: TcpListener,
     pub(super) address: SocketAddr,
+    /// The store, where it is to be closed at the end.
+    file: Option<Arc<SqliteStore>>,
     _health: AbortOnDropHandle<()>,
     _discovery: AbortOnDropHandle<()>,
 }
@@ -65,7 +68,7 @@ impl Broker {
         if config.models.iter().any(|model| !model.traces) {
             crate::turn::tokens::load();
         }
-        let store = Arc::new(MemoryStore::default());
+        let (store, file) = open_store(&config.store).await?;
         let sessions =
             Sessions::start(Arc::clone(&config), Arc::clone(&metrics), store, Arc::clone(&routes))
                 .await;
@@ -79,14 +82,52 @@ impl Broker {
         let watch = Arc::clone(&aws);
         let health = AbortOnDropHandle::new(tokio::spawn(async move { watch.watch().await }));
         let discovering = discover(discovery, &aws, &config).await;
+        // Those that share a client share its way.
+        for route in routes.configured() {
+            sessions.warm(route);
+        }
         let edge = Arc::new(Edge { config, gate, routes, sessions, metrics, aws });
-        Ok(Self { edge, socket, address, _health: health, _discovery: discovering })
+        Ok(Self { edge, socket, address, file, _health: health, _discovery: discovering })
     }
 
     /// Serves until told to stop.
     pub(super) async fn serve(self, stops: Stops) {
         edge::serve(self.edge, self.socket, move || stops.next()).await;
+        if let Some(file) = self.file {
+            // What was asked of it is written before the process ends. One that panicked while
+            // it closed has said so.
+            let _ = tokio::task::spawn_blocking(move || file.close()).await;
+        }
     }
+}
+
+/// A store, and the same where it has a file to be closed.
+type Opened = (Arc<dyn SessionStore>, Option<Arc<SqliteStore>>);
+
+async fn open_store(store: &Store) -> Result<Opened, NotStarted> {
+    if store.kind.unwrap_or_default() == StoreKind::Memory {
+        return Ok((Arc::new(MemoryStore::default()), None));
+    }
+    let path = store_path(store).map_err(NotStarted::Wrong)?;
+    let &Store { synchronous, flush, readers, .. } = store;
+    let options = sqlite::Options { synchronous, flush, readers };
+    let shown = path.display().to_string();
+    let opening = tokio::task::spawn_blocking(move || SqliteStore::open(&path, options));
+    let opened = opening.await.map_err(|error| NotStarted::Failed(error.to_string()))?;
+    let file = opened.map_err(|error| NotStarted::Failed(error.to_string()))?;
+    tracing::info!(path = shown, "sessions are kept in a file");
+    let file = Arc::new(file);
+    Ok((Arc::clone(&file) as Arc<dyn SessionStore>, Some(file)))
+}
+
+/// The file that sessions are kept in.
+pub(super) fn store_path(store: &Store) -> Result<PathBuf, String> {
+    let path = store.path.as_deref().map(|path| Path::new(path).to_owned());
+    path.ok_or_else(|| {
+        "store.path: is not set, and there is no HOME to put a file in; name one with --store, \
+         or have sessions end with the process by --store memory"
+            .to_owned()
+    })
 }
 
 /// Has the control plane asked from now on.

@@ -60,6 +60,9 @@ struct Create {
     /// Turns at once, at most
     #[arg(long, value_name = "N")]
     concurrent_turns: Option<NonZeroU32>,
+    /// Whether it may also list, read, follow, interrupt and end other tenants' sessions
+    #[arg(long)]
+    admin: bool,
     /// A model that it may use; may be given again. All, unless told
     #[arg(long = "model", value_name = "MODEL")]
     models: Vec<ModelName>,
@@ -133,6 +136,9 @@ impl Create {
                 table.insert(name, Item::from(Value::from(i64::from(limit.get()))));
             }
         }
+        if self.admin {
+            table.insert("admin", Item::from(Value::from(true)));
+        }
         if !self.models.is_empty() {
             let models: Array = self.models.iter().map(ModelName::as_str).collect();
             table.insert("models", Item::from(Value::from(models)));
@@ -188,7 +194,8 @@ fn list(file: &ConfigFile, json: bool, paint: Paint) -> Result<(), NotChanged> {
         let models = key.models.iter().flatten().map(ModelName::as_str).collect::<Vec<_>>();
         let models = if key.models.is_some() { models.join(", ") } else { "all".to_owned() };
         let from = from(place).to_owned();
-        vec![shown(&key.hash), key.tenant.to_string(), from, limits(key), models]
+        let role = if key.admin { " (admin)" } else { "" };
+        vec![shown(&key.hash), format!("{}{role}", key.tenant), from, limits(key), models]
     };
     let rows: Vec<_> = std::iter::once(head).chain(keys.iter().enumerate().map(row)).collect();
     for (place, line) in table(&rows).iter().enumerate() {
@@ -218,6 +225,7 @@ fn written(key: &Key, from: &str) -> Json {
         "requests_per_minute": key.requests_per_minute,
         "tokens_per_minute": key.tokens_per_minute,
         "concurrent_turns": key.concurrent_turns,
+        "admin": key.admin,
         "models": key.models.as_ref().map(|models| {
             models.iter().map(ModelName::as_str).collect::<Vec<_>>()
         }),
@@ -310,10 +318,11 @@ mod tests {
             requests_per_minute: NonZeroU32::new(60),
             tokens_per_minute: None,
             concurrent_turns: None,
+            admin: true,
             models: vec!["m".parse().unwrap()],
         };
         let written = create.table("sha256:00").to_string();
-        let expected = "tenant = \"acme\"\nhash = \"sha256:00\"\nrequests_per_minute = 60\n\
+        let expected = "tenant = \"acme\"\nhash = \"sha256:00\"\nrequests_per_minute = 60\nadmin = true\n\
                         models = [\"m\"]\n";
         assert_eq!(written, expected);
     }

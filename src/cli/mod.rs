@@ -10,6 +10,7 @@ use crate::backend;
 use crate::config::{Config, Environment, Problem};
 
 pub mod config;
+pub mod store;
 
 mod answer;
 mod bench;
@@ -83,6 +84,9 @@ enum Verb {
     Completions(reference::Completions),
     /// Write manual pages to a folder
     Man(reference::Man),
+    /// Copy, export, import or check the file that sessions are kept in
+    #[command(subcommand)]
+    Store(store::StoreVerb),
 }
 
 /// Runs a command and gives its exit code.
@@ -100,14 +104,17 @@ pub fn run(cli: Cli, environment: Environment) -> u8 {
         Verb::Keys(verb) => keys::run(verb, environment),
         Verb::Completions(verb) => verb.run(),
         Verb::Man(verb) => verb.run(),
-        Verb::Config(verb) => {
-            let (mut out, mut err) = (io::stdout(), io::stderr());
-            let mut output = config::Output { out: &mut out, err: &mut err };
-            let ran = verb.run(environment, wrong_models, &mut output);
-            // Whoever closed the pipe does not want the rest.
-            ran.unwrap_or(EXIT_FAILED)
-        }
+        Verb::Config(verb) => printing(|output| verb.run(environment, wrong_models, output)),
+        Verb::Store(verb) => printing(|output| verb.run(environment, output)),
     }
+}
+
+/// Runs a verb that prints what it finds.
+fn printing(verb: impl FnOnce(&mut config::Output<'_>) -> io::Result<u8>) -> u8 {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let mut output = config::Output { out: &mut out, err: &mut err };
+    // Whoever closed the pipe does not want the rest.
+    verb(&mut output).unwrap_or(EXIT_FAILED)
 }
 
 /// Says what is wrong with the command or the configuration.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::backend::AwsClients;
-use crate::config::{Environment, Flag, Loaded, Report, Sources, load};
+use crate::config::{Environment, Flag, Loaded, Report, Sources, StoreKind, load};
 use crate::metrics::Metrics;
 
 use super::broker::{Broker, NotStarted, kinds};
@@ -22,6 +22,9 @@ pub(super) struct Serve {
     /// Address and port to listen on; wins over the configuration [default: 127.0.0.1:8000]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// The file that sessions are kept in, or "memory"; wins over the configuration
+    #[arg(long, value_name = "PATH|memory")]
+    store: Option<String>,
     /// Listen beyond this machine although no API keys are configured
     #[arg(long)]
     insecure_no_auth: bool,
@@ -38,7 +41,20 @@ fn configure(verb: &Serve, environment: Environment) -> Result<Loaded, Report> {
         let (name, key) = ("--insecure-no-auth", "server.insecure_no_auth");
         sources.flags.push(Flag { name, key, value: "true".to_owned() });
     }
-    load(&sources)
+    sources.flags.extend(verb.store.as_deref().map(store_flags).into_iter().flatten());
+    let mut loaded = load(&sources)?;
+    // Who serves others is not to forget what they said.
+    loaded.config.store.kind.get_or_insert(StoreKind::Sqlite);
+    Ok(loaded)
+}
+
+/// What `--store` sets.
+fn store_flags(store: &str) -> Vec<Flag> {
+    let flag = |key, value: &str| Flag { name: "--store", key, value: value.to_owned() };
+    match store {
+        "memory" => vec![flag("store.kind", store)],
+        path => vec![flag("store.kind", "sqlite"), flag("store.path", path)],
+    }
 }
 
 pub(super) async fn run(verb: Serve, environment: Environment) -> u8 {

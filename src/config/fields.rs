@@ -12,8 +12,8 @@ use super::structured::{Members, Structured};
 use super::text::{Address, Clear, KeyHash, Level, Text};
 use super::{
     AgentCore, AgentSettings, Aws, Config, Discovery, Emulator, Guardrail, InlineAgent, Key,
-    Limits, Log, LogFormat, Model, OpenAi, PromptCache, Reasoning, Routing, Secret, Server,
-    Session, TextModel, Turn,
+    Limits, Log, LogFormat, Model, OpenAi, Profile, PromptCache, Reasoning, Routing, Secret,
+    Server, Session, Store, StoreKind, Synchronous, TextModel, Turn, voice,
 };
 use crate::turn::{
     DisconnectPolicy, FileUse, Latency, ModelName, TenantId, ToolErrors, TurnPolicy,
@@ -25,6 +25,8 @@ const HEADER_BYTES: Count = Count(8 << 10..=16 << 20);
 const BODY_BYTES: Count = Count(1..=1 << 30);
 /// Attempts beyond ten only add to an upstream's trouble.
 const RETRIES: Count = Count(0..=10);
+/// Each reader of the store is a thread and an open file.
+const READERS: Count = Count(1..=64);
 
 /// Whoever walks the settings.
 pub(super) trait Fields {
@@ -105,6 +107,7 @@ pub(super) fn sections(fields: &mut impl Fields, config: &mut Config) {
     let Config {
         server,
         session,
+        store,
         turn,
         limits,
         aws,
@@ -118,6 +121,7 @@ pub(super) fn sections(fields: &mut impl Fields, config: &mut Config) {
     } = config;
     server_section(fields, server);
     session_section(fields, session);
+    store_section(fields, store);
     turn_section(fields, turn);
     limits_section(fields, limits);
     aws_section(fields, aws);
@@ -184,6 +188,18 @@ fn session_section(fields: &mut impl Fields, session: &mut Session) {
     fields.field("history_messages", &Count::SOME, history_messages);
     fields.field("match_transcripts", &Flag, match_transcripts);
     fields.field("files_bytes", &Count::BYTES, files_bytes);
+}
+
+fn store_section(fields: &mut impl Fields, store: &mut Store) {
+    let Store { kind, path, durable, synchronous, flush, readers, tenant_bytes } = store;
+    fields.section("store");
+    fields.field("kind", &Maybe(Named(StoreKind::NAMES)), kind);
+    fields.field("path", &Maybe(Text::PATH), path);
+    fields.field("durable", &Flag, durable);
+    fields.field("synchronous", &Named(Synchronous::NAMES), synchronous);
+    fields.field("flush_seconds", &Seconds::SOME, flush);
+    fields.field("readers", &READERS, readers);
+    fields.field("tenant_bytes", &Maybe(Count::BYTES), tenant_bytes);
 }
 
 fn turn_section(fields: &mut impl Fields, turn: &mut Turn) {
@@ -284,6 +300,7 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
     let Model {
         name,
         backend,
+        profile,
         turn_policy,
         disconnect_policy,
         keep_alive,
@@ -308,6 +325,7 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
         upstreams,
         hedge_after,
         hedge_agents,
+        voice,
         inline,
         core,
         text,
@@ -316,9 +334,7 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
     } = model;
     fields.required("name", &Id::<ModelName>::new(), name);
     fields.required("backend", &Text::SOME, backend);
-    fields.field("turn_policy", &Named(TurnPolicy::NAMES), turn_policy);
-    fields.field("disconnect_policy", &Named(DisconnectPolicy::NAMES), disconnect_policy);
-    fields.field("keep_alive_seconds", &Maybe(Seconds::SOME), keep_alive);
+    conduct(fields, profile, turn_policy, disconnect_policy, keep_alive);
     fields.field("session_per_key", &Flag, session_per_key);
     fields.field("first_event_timeout_seconds", &Maybe(Seconds::SOME), first_event_timeout);
     fields.field("stall_timeout_seconds", &Maybe(Seconds::SOME), stall_timeout);
@@ -339,7 +355,22 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
     fields.field("fallbacks", &List(Id::<ModelName>::new()), fallbacks);
     fields.field("upstreams", &Members, upstreams);
     hedge(fields, hedge_after, hedge_agents);
+    voice::settings(fields, voice);
     upstream_settings(fields, inline, core, text, guardrail);
+}
+
+/// How a model's turns go, which depends on who listens.
+fn conduct(
+    fields: &mut impl Fields,
+    profile: &mut Profile,
+    turn_policy: &mut TurnPolicy,
+    disconnect_policy: &mut DisconnectPolicy,
+    keep_alive: &mut Option<Duration>,
+) {
+    fields.field("profile", &Named(Profile::NAMES), profile);
+    fields.field("turn_policy", &Named(TurnPolicy::NAMES), turn_policy);
+    fields.field("disconnect_policy", &Named(DisconnectPolicy::NAMES), disconnect_policy);
+    fields.field("keep_alive_seconds", &Maybe(Seconds::SOME), keep_alive);
 }
 
 /// What a model has for its kind of upstream alone.
@@ -428,8 +459,15 @@ fn agent_core(fields: &mut impl Fields, core: &mut AgentCore) {
 /// One `[[keys]]` table.
 pub(super) fn key(fields: &mut impl Fields, table: &mut KeyTable) {
     let KeyTable { key, hash, clear } = table;
-    let Key { tenant, hash: _, requests_per_minute, tokens_per_minute, concurrent_turns, models } =
-        key;
+    let Key {
+        tenant,
+        hash: _,
+        requests_per_minute,
+        tokens_per_minute,
+        concurrent_turns,
+        models,
+        admin,
+    } = key;
     fields.required("tenant", &Id::<TenantId>::new(), tenant);
     fields.field("hash", &Maybe(KeyHash), hash);
     fields.field("key", &Maybe(Clear), clear);
@@ -437,4 +475,5 @@ pub(super) fn key(fields: &mut impl Fields, table: &mut KeyTable) {
     fields.field("tokens_per_minute", &Maybe(Positive), tokens_per_minute);
     fields.field("concurrent_turns", &Maybe(Positive), concurrent_turns);
     fields.field("models", &Maybe(List(Id::<ModelName>::new())), models);
+    fields.field("admin", &Flag, admin);
 }

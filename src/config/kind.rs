@@ -14,6 +14,8 @@ use toml::de::{DeTable, DeValue};
 
 /// The longest duration that can be set, ten years: far beyond use, far below overflow.
 const LONGEST_SECONDS: f64 = 315_360_000.0;
+/// The longest of the durations that are written as milliseconds.
+const MOST_MILLISECONDS: u64 = 600_000;
 
 /// A setting as it was found.
 pub(super) enum Raw<'a> {
@@ -229,6 +231,29 @@ impl Kind for Seconds {
             return Some(Value::Float(value.as_secs_f64()));
         }
         i64::try_from(value.as_secs()).ok().map(Value::Integer)
+    }
+}
+
+/// A short wait, as whole milliseconds: one at least, ten minutes at most.
+pub(super) struct Milliseconds;
+
+impl Kind for Milliseconds {
+    type Value = Duration;
+
+    fn read(&self, raw: &Raw<'_>) -> Result<Duration, String> {
+        let range = 1..=MOST_MILLISECONDS;
+        let count = raw.integer().and_then(|number| u64::try_from(number).ok());
+        match count.filter(|count| range.contains(count)) {
+            Some(count) => Ok(Duration::from_millis(count)),
+            None => must_be(
+                format_args!("a whole number of milliseconds from 1 to {MOST_MILLISECONDS}"),
+                raw,
+            ),
+        }
+    }
+
+    fn write(&self, value: &Duration) -> Option<Value> {
+        i64::try_from(value.as_millis()).ok().map(Value::Integer)
     }
 }
 

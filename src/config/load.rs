@@ -121,6 +121,7 @@ fn read(sources: &Sources, text: &str, root: &Spanned<DeTable<'_>>) -> (Loaded, 
         loaded: Loaded { config, places: reader.places, ..Loaded::default() },
         problems,
     };
+    draft.find_store();
     draft.resolve_openai_key();
     draft.apply_port();
     draft.add_agent();
@@ -144,6 +145,30 @@ impl Draft<'_> {
 
     fn came_from(&mut self, path: &str, variable: &str) {
         self.loaded.places.insert(path.to_owned(), Place::Variable(variable.to_owned()));
+    }
+
+    /// Says where the file of sessions is, if nobody else does: where the system keeps what
+    /// services remember, or this user what programs do. Without either there is no such place.
+    fn find_store(&mut self) {
+        if self.loaded.config.store.path.is_some() {
+            return;
+        }
+        let of_service = |paths: &str| paths.split(':').next().map(PathBuf::from);
+        let places = [
+            ("STATE_DIRECTORY", self.environment.get("STATE_DIRECTORY").and_then(of_service)),
+            ("XDG_STATE_HOME", self.state_folder("XDG_STATE_HOME", "outcrop")),
+            ("HOME", self.state_folder("HOME", ".local/state/outcrop")),
+        ];
+        let found = places.into_iter().find_map(|(name, folder)| Some((name, folder?)));
+        let Some((variable, folder)) = found else { return };
+        self.loaded.config.store.path = folder.join("sessions.db").to_str().map(str::to_owned);
+        self.came_from("store.path", variable);
+    }
+
+    /// A folder below the one that a variable names; one that is not absolute does not count.
+    fn state_folder(&self, variable: &str, below: &str) -> Option<PathBuf> {
+        let folder = Path::new(self.environment.get(variable)?);
+        folder.is_absolute().then(|| folder.join(below))
     }
 
     /// Puts the key of `[openai]` itself in the place of what refers to it.

@@ -2,7 +2,8 @@
 //!
 //! One TOML file, environment over file, flags over both. [`load()`] reads them and finds every
 //! mistake at once; nothing else in the program reads the environment or a configuration file.
-//! Durations are written as seconds (fractions allowed) under names that end in `_seconds`.
+//! Durations are written as seconds (fractions allowed) under names that end in `_seconds`; short
+//! ones as whole milliseconds under names that end in `_ms`.
 //!
 //! To add a setting, add its field here and name it in `fields`, which will not compile without;
 //! `docs/configuration.md` is tested against the same list.
@@ -23,11 +24,13 @@ mod problem;
 mod read;
 pub mod secret;
 mod show;
+mod store;
 mod structured;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod text;
+mod voice;
 
 pub use environment::{Environment, Flag, load_dotenv};
 pub use load::{Loaded, SourceFile, Sources, load};
@@ -38,6 +41,8 @@ pub use model::{
 pub use problem::{Place, Problem, Report};
 pub use secret::Secret;
 pub use show::Hashes;
+pub use store::{Store, StoreKind, Synchronous};
+pub use voice::{Profile, Voice};
 
 /// Everything the broker can be told.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +51,8 @@ pub struct Config {
     pub server: Server,
     /// `[session]`: how long conversations live and how much they may hold.
     pub session: Session,
+    /// `[store]`: where they live, and what is waited for before they count as kept.
+    pub store: Store,
     /// `[turn]`: how long one answer may take and how large it may get.
     pub turn: Turn,
     /// `[limits]`: what the broker takes on in all, whoever asks.
@@ -340,6 +347,9 @@ pub struct Key {
     pub concurrent_turns: Option<NonZeroU32>,
     /// `models`: the only ones this key may use. Default: all.
     pub models: Option<Vec<ModelName>>,
+    /// `admin`: whether it may list, read, follow, interrupt and end the sessions of all tenants.
+    /// Default: false.
+    pub admin: bool,
 }
 
 /// `[discovery]`

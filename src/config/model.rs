@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Secret;
+use super::{Profile, Secret, Voice};
 use crate::turn::ModelName;
 use crate::turn::request::{DisconnectPolicy, FileUse, Latency, ToolErrors, TurnPolicy};
 
@@ -19,11 +19,15 @@ pub struct Model {
     pub name: ModelName,
     /// `backend`: who answers; one of the kinds that `backend` lists.
     pub backend: String,
-    /// `turn_policy`: `queue`, `reject` or `interrupt`. Default: queue.
+    /// `profile`: `text` or `voice`: which defaults the other settings have. Default: text.
+    pub profile: Profile,
+    /// `turn_policy`: `queue`, `reject` or `interrupt`. Default: queue; interrupt in the voice
+    /// profile.
     pub turn_policy: TurnPolicy,
     /// `disconnect_policy`: `cancel` or `detach`. Default: cancel.
     pub disconnect_policy: DisconnectPolicy,
-    /// `keep_alive_seconds`: overrides `server.keep_alive_seconds`; 1 suits voice.
+    /// `keep_alive_seconds`: overrides `server.keep_alive_seconds`. Default: none; 1 in the
+    /// voice profile.
     pub keep_alive: Option<Duration>,
     /// `session_per_key`: all requests of a key that name no session share one. Default: false.
     pub session_per_key: bool,
@@ -80,6 +84,8 @@ pub struct Model {
     /// `hedge_agents`: whether that may happen to agents, whose actions may then run twice.
     /// Default: false.
     pub hedge_agents: bool,
+    /// What is said to people who listen.
+    pub voice: Voice,
     /// What inline agents are made of.
     pub inline: InlineAgent,
     /// Where AgentCore answers.
@@ -107,6 +113,7 @@ impl Model {
         Self {
             name,
             backend: backend.into(),
+            profile: Profile::default(),
             turn_policy: TurnPolicy::default(),
             disconnect_policy: DisconnectPolicy::default(),
             keep_alive: None,
@@ -131,6 +138,7 @@ impl Model {
             upstreams: Vec::new(),
             hedge_after: None,
             hedge_agents: false,
+            voice: Voice::default(),
             inline: InlineAgent::default(),
             core: AgentCore::default(),
             text: TextModel::default(),

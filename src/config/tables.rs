@@ -7,7 +7,8 @@ use toml::de::DeTable;
 
 use super::fields::{self, KeyTable};
 use super::read::Reader;
-use super::{Environment, Key, Model, Place, Secret, secret};
+use super::{Environment, Key, Model, Place, Profile, Secret, secret};
+use crate::turn::request::named;
 use crate::turn::{ModelName, TenantId};
 
 /// A key in the clear has at least so many characters, or it can be guessed. That of `API_KEY`
@@ -35,6 +36,7 @@ pub(super) fn models(reader: &mut Reader<'_>, environment: &Environment) -> Vec<
         let path = model_path(index, table);
         reader.open(path.clone(), Some(table), line);
         let mut model = Model::unnamed();
+        profile(table).prepare(&mut model);
         fields::model(reader, &mut model);
         reader.close();
         model.lines = lines(reader, table, line);
@@ -50,6 +52,13 @@ pub(super) fn models(reader: &mut Reader<'_>, environment: &Environment) -> Vec<
         models.push(model);
     }
     models
+}
+
+/// The profile whose defaults the table's settings override; one that there is not is reported
+/// when the settings are read.
+fn profile(table: &DeTable<'_>) -> Profile {
+    let written = table.get("profile").and_then(|name| name.get_ref().as_str());
+    written.and_then(|name| named(Profile::NAMES, name)).unwrap_or_default()
 }
 
 /// Puts the key itself in the place of what refers to it.
@@ -178,7 +187,7 @@ fn check_header(key: &Secret) -> Result<(), String> {
 }
 
 impl Key {
-    /// A key of this tenant without any limit.
+    /// A key of this tenant without any limit, and for no other tenant's sessions.
     #[must_use]
     pub fn new(tenant: TenantId, hash: [u8; 32]) -> Self {
         let unlimited: Option<NonZeroU32> = None;
@@ -189,6 +198,7 @@ impl Key {
             tokens_per_minute: unlimited,
             concurrent_turns: unlimited,
             models: None,
+            admin: false,
         }
     }
 }

@@ -54,6 +54,11 @@ impl Text {
         wanted: "a dotted path such as \"metadata.phone\"",
         allows: |text| text.split('.').all(|step| !step.is_empty()),
     };
+    /// A path to a file; nobody puts a home in the place of `~` here.
+    pub(super) const PATH: Self = Self {
+        wanted: "a path that does not begin with ~",
+        allows: |text| !text.trim().is_empty() && !text.starts_with('~') && !text.contains('\0'),
+    };
     /// What AWS numbers its accounts with.
     pub(super) const ACCOUNT: Self = Self {
         wanted: "twelve digits",

@@ -15,6 +15,8 @@ use crate::session::TurnReader;
 use crate::turn::{Failure, TurnEvent};
 use crate::wire::Encoder;
 
+use super::apology::Apology;
+
 /// Bytes written at once: a reader that lags, or comes back, gets the rest when it took these.
 const PIECE: usize = 64 << 10;
 
@@ -50,6 +52,8 @@ pub(super) struct Follow {
     quiet_since: Instant,
     timer: Pin<Box<Sleep>>,
     first_token: Option<FirstToken>,
+    /// What is told in the place of a failure.
+    apology: Option<Apology>,
     /// How many of the events are written down.
     written: usize,
     /// The number of the first event that is read and not yet written down.
@@ -71,6 +75,7 @@ impl Follow {
             quiet_since: Instant::now(),
             timer: Box::pin(tokio::time::sleep(keep_alive)),
             first_token: None,
+            apology: None,
             written: 0,
             held: None,
         })
@@ -85,10 +90,23 @@ impl Follow {
         self.first_token = Some(first_token);
     }
 
+    /// Has this told in the place of a failure.
+    pub(super) fn apologise_by(&mut self, apology: Option<Apology>) {
+        self.apology = apology;
+        if let Some(apology) = &mut self.apology {
+            self.reader.already_read().iter().for_each(|event| apology.hear(event));
+        }
+    }
+
+    /// Whether a text of the answer has come that was not yet written down.
+    pub(super) fn has_text(&self) -> bool {
+        self.events[self.written..].iter().any(|event| matches!(event, TurnEvent::Text(_)))
+    }
+
     /// Waits for the first visible event, but no longer than clients bear silence.
     ///
     /// # Errors
-    /// The turn's failure, if that is its first visible event.
+    /// The turn's failure, if that is its first visible event, and nothing is told in its place.
     pub(super) async fn wait_for_first(&mut self) -> Result<(), Failure> {
         loop {
             let first = tokio::select! {
@@ -101,7 +119,11 @@ impl Follow {
             }
             self.held = self.held.or(first);
             match self.events.iter().find(|event| event.is_visible()) {
-                Some(TurnEvent::Failed(failure)) => return Err(failure.clone()),
+                Some(TurnEvent::Failed(failure)) => {
+                    let stands_for = |apology: &Apology| apology.stands_for(failure);
+                    let is_told = !self.apology.as_ref().is_some_and(stands_for);
+                    return if is_told { Err(failure.clone()) } else { Ok(()) };
+                }
                 Some(_) => return Ok(()),
                 None => {}
             }
@@ -143,14 +165,20 @@ impl Follow {
     }
 
     fn encode(&mut self, first: u64) {
-        let has_text =
-            self.events[self.written..].iter().any(|event| matches!(event, TurnEvent::Text(_)));
-        if has_text && let Some(first_token) = self.first_token.take() {
+        if self.has_text()
+            && let Some(first_token) = self.first_token.take()
+        {
             first_token.record(&self.reader);
         }
         let mut next = first;
         for event in &self.events[self.written..] {
-            self.encoder.event(next, event, &mut self.out);
+            match self.apology.as_mut().and_then(|apology| apology.instead_of(event)) {
+                None => self.encoder.event(next, event, &mut self.out),
+                Some([sentence, end]) => {
+                    self.encoder.event(next.saturating_sub(1), &sentence, &mut self.out);
+                    self.encoder.event(next, &end, &mut self.out);
+                }
+            }
             next += 1;
             self.written += 1;
             if self.out.len() >= PIECE {

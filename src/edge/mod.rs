@@ -28,21 +28,27 @@ use crate::turn::{Failure, FailureKind, RequestId};
 
 pub mod listener;
 
+mod apology;
+mod conversations;
 mod embeddings;
 mod files;
 mod follow;
+mod idempotency;
 mod models;
 mod probes;
+mod references;
 mod reply;
 mod request;
+mod responses;
 mod routes;
 mod sessions;
 mod surfaces;
 mod turns;
+mod voice;
 
 use listener::{Limits, Shutdown};
 use request::Incoming;
-use routes::{Place, Target};
+use routes::{Captured, Place, Target};
 
 /// How long answers may take to reach their clients once all turns have ended.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -178,7 +184,7 @@ impl Edge {
 
     async fn at<S, B>(
         &self,
-        (place, captured): (Place, Option<String>),
+        (place, captured): (Place, Captured),
         head: Head,
         id: &RequestId,
         body: S,
@@ -191,7 +197,14 @@ impl Edge {
         if method == Method::OPTIONS {
             return reply::preflight(&headers);
         }
-        let incoming = Incoming { headers, id: id.clone(), captured, query, received };
+        let incoming = Incoming {
+            headers,
+            id: id.clone(),
+            captured: captured.first,
+            item: captured.second,
+            query,
+            received,
+        };
         let target = place.target(&method).filter(|target| {
             !matches!(target, Target::Resume(_)) || incoming.headers.contains_key("last-event-id")
         });
@@ -204,12 +217,12 @@ impl Edge {
             Target::Embeddings => self.embeddings(&incoming, body).await,
             Target::Models => or_failure(self.models(&incoming)),
             Target::Model => or_failure(self.model(&incoming)),
-            Target::Sessions => or_refused(self.sessions(&incoming)).await,
-            Target::Session => or_refused(self.session(&incoming)).await,
-            Target::EndSession => or_refused(self.end_session(&incoming)).await,
-            Target::Interrupt => or_refused(self.interrupt(&incoming, body)).await,
-            Target::Move => or_refused(self.move_session(&incoming, body)).await,
-            Target::Events => or_refused(self.events(&incoming)).await,
+            Target::Session(wanted) => or_refused(self.of_session(&incoming, body, wanted)).await,
+            Target::Response(wanted) => or_refused(self.response(&incoming, wanted)).await,
+            Target::Conversation(wanted) => {
+                or_refused(self.conversation(&incoming, body, wanted)).await
+            }
+            Target::Vapi => or_refused(self.told_by_vapi(&incoming, body)).await,
             Target::Files => or_failure(self.files(&incoming)),
             Target::File => or_failure(self.file(&incoming)),
             Target::FileContent => or_failure(self.file_content(&incoming)),

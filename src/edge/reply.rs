@@ -17,7 +17,7 @@ use crate::wire::{Replied, WireFormat, openai_error};
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// What scripts in a browser may read of a reply.
 const EXPOSED: &str = "content-disposition, x-request-id, request-id, x-session-id, x-outcrop-session, \
-                       x-outcrop-turn, x-outcrop-usage, openai-processing-ms, retry-after, retry-after-ms, \
+                       x-outcrop-turn, x-outcrop-first-token-ms, x-outcrop-usage, idempotent-replayed, openai-processing-ms, retry-after, retry-after-ms, \
                        x-should-retry, x-ratelimit-limit-requests, \
                        x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
                        x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, \

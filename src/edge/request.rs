@@ -18,6 +18,8 @@ pub(super) struct Incoming {
     pub(super) id: RequestId,
     /// What stands in the path where the route leaves room, percent-decoded.
     pub(super) captured: Option<String>,
+    /// What stands in its second such place.
+    pub(super) item: Option<String>,
     pub(super) query: String,
     pub(super) received: Instant,
 }

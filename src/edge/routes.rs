@@ -4,7 +4,10 @@ use http::Method;
 
 use crate::wire::Asks;
 
+use super::conversations::OfConversation;
 use super::request::percent_decode;
+use super::responses::OfResponse;
+use super::sessions::OfSession;
 use super::surfaces::{SURFACES, Surface};
 
 /// What answers a request.
@@ -20,18 +23,14 @@ pub(super) enum Target {
     Models,
     /// One model.
     Model,
-    /// The tenant's sessions.
-    Sessions,
-    /// One session.
-    Session,
-    /// The end of a session.
-    EndSession,
-    /// A stop to a session's running turn.
-    Interrupt,
-    /// Another model for a session.
-    Move,
-    /// A session's running turn, followed live.
-    Events,
+    /// Sessions.
+    Session(OfSession),
+    /// A response that is kept.
+    Response(OfResponse),
+    /// Conversations, as OpenAI's API knows sessions.
+    Conversation(OfConversation),
+    /// What Vapi tells of its calls.
+    Vapi,
     /// The tenant's files.
     Files,
     /// What is known of a file.
@@ -65,7 +64,7 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(super) struct Route {
     name: &'static str,
-    /// `{}` stands for one segment, `{*}` at the end for all that follow.
+    /// `{}` stands for one segment, at most twice, `{*}` at the end for all that follow.
     paths: &'static [&'static str],
     methods: &'static [(Method, Target)],
 }
@@ -90,27 +89,102 @@ const ROUTES: &[Route] = &[
     Route {
         name: "/v1/sessions",
         paths: &["/v1/sessions"],
-        methods: &[(Method::GET, Target::Sessions)],
+        methods: &[
+            (Method::GET, Target::Session(OfSession::List)),
+            (Method::POST, Target::Session(OfSession::Open)),
+        ],
     },
     Route {
         name: "/v1/sessions/{id}",
         paths: &["/v1/sessions/{}"],
-        methods: &[(Method::GET, Target::Session), (Method::DELETE, Target::EndSession)],
+        methods: &[
+            (Method::GET, Target::Session(OfSession::Read)),
+            (Method::POST, Target::Session(OfSession::Annotate)),
+            (Method::DELETE, Target::Session(OfSession::End)),
+        ],
     },
     Route {
         name: "/v1/sessions/{id}/interrupt",
         paths: &["/v1/sessions/{}/interrupt"],
-        methods: &[(Method::POST, Target::Interrupt)],
+        methods: &[(Method::POST, Target::Session(OfSession::Interrupt))],
     },
     Route {
         name: "/v1/sessions/{id}/move",
         paths: &["/v1/sessions/{}/move"],
-        methods: &[(Method::POST, Target::Move)],
+        methods: &[(Method::POST, Target::Session(OfSession::Move))],
+    },
+    Route {
+        name: "/v1/sessions/{id}/fork",
+        paths: &["/v1/sessions/{}/fork"],
+        methods: &[(Method::POST, Target::Session(OfSession::Fork))],
+    },
+    Route {
+        name: "/v1/sessions/{id}/rewind",
+        paths: &["/v1/sessions/{}/rewind"],
+        methods: &[(Method::POST, Target::Session(OfSession::Rewind))],
+    },
+    Route {
+        name: "/v1/sessions/{id}/messages",
+        paths: &["/v1/sessions/{}/messages"],
+        methods: &[(Method::POST, Target::Session(OfSession::Say))],
     },
     Route {
         name: "/v1/sessions/{id}/events",
         paths: &["/v1/sessions/{}/events"],
-        methods: &[(Method::GET, Target::Events)],
+        methods: &[(Method::GET, Target::Session(OfSession::Follow))],
+    },
+    Route {
+        name: "/v1/responses/{id}",
+        paths: &["/v1/responses/{}", "/responses/{}"],
+        methods: &[
+            (Method::GET, Target::Response(OfResponse::Read)),
+            (Method::DELETE, Target::Response(OfResponse::Delete)),
+        ],
+    },
+    Route {
+        name: "/v1/responses/{id}/cancel",
+        paths: &["/v1/responses/{}/cancel", "/responses/{}/cancel"],
+        methods: &[(Method::POST, Target::Response(OfResponse::Cancel))],
+    },
+    Route {
+        name: "/v1/responses/{id}/input_items",
+        paths: &["/v1/responses/{}/input_items", "/responses/{}/input_items"],
+        methods: &[(Method::GET, Target::Response(OfResponse::InputItems))],
+    },
+    Route {
+        name: "/v1/conversations",
+        paths: &["/v1/conversations", "/conversations"],
+        methods: &[(Method::POST, Target::Conversation(OfConversation::Create))],
+    },
+    Route {
+        name: "/v1/conversations/{id}",
+        paths: &["/v1/conversations/{}", "/conversations/{}"],
+        methods: &[
+            (Method::GET, Target::Conversation(OfConversation::Read)),
+            (Method::POST, Target::Conversation(OfConversation::Update)),
+            (Method::DELETE, Target::Conversation(OfConversation::Delete)),
+        ],
+    },
+    Route {
+        name: "/v1/conversations/{id}/items",
+        paths: &["/v1/conversations/{}/items", "/conversations/{}/items"],
+        methods: &[
+            (Method::GET, Target::Conversation(OfConversation::Items)),
+            (Method::POST, Target::Conversation(OfConversation::AddItems)),
+        ],
+    },
+    Route {
+        name: "/v1/conversations/{id}/items/{item}",
+        paths: &["/v1/conversations/{}/items/{}", "/conversations/{}/items/{}"],
+        methods: &[
+            (Method::GET, Target::Conversation(OfConversation::Item)),
+            (Method::DELETE, Target::Conversation(OfConversation::DeleteItem)),
+        ],
+    },
+    Route {
+        name: "/v1/voice/vapi",
+        paths: &["/v1/voice/vapi"],
+        methods: &[(Method::POST, Target::Vapi)],
     },
     Route { name: "/v1/files", paths: &["/v1/files"], methods: &[(Method::GET, Target::Files)] },
     Route {
@@ -173,32 +247,47 @@ impl Place {
     }
 }
 
+/// What stands in a path where its pattern leaves room, percent-decoded.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Captured {
+    pub(super) first: Option<String>,
+    pub(super) second: Option<String>,
+}
+
 /// Where a path leads, with what stands where it leaves room. A trailing slash does not count.
-pub(super) fn find(path: &str) -> Option<(Place, Option<String>)> {
+pub(super) fn find(path: &str) -> Option<(Place, Captured)> {
     let trimmed = path.trim_end_matches('/');
     let path = if trimmed.is_empty() { "/" } else { trimmed };
     let mut places = SURFACES.iter().map(Place::Spoken).chain(ROUTES.iter().map(Place::Fixed));
     places.find_map(|place| {
-        let captured = place.paths().iter().find_map(|pattern| matches(pattern, path))?;
-        match captured {
-            "" => Some((place, None)),
-            captured => Some((place, Some(percent_decode(captured)?))),
-        }
+        let [first, second] = place.paths().iter().find_map(|pattern| matches(pattern, path))?;
+        let decoded = |captured: Option<&str>| {
+            captured.map(percent_decode).map_or(Some(None), |decoded| decoded.map(Some))
+        };
+        Some((place, Captured { first: decoded(first)?, second: decoded(second)? }))
     })
 }
 
-/// What stands in the path where the pattern leaves room; empty where it leaves none.
-fn matches<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
-    let Some((before, after)) = pattern.split_once('{') else {
-        return (pattern == path).then_some("");
-    };
-    let rest = path.strip_prefix(before)?;
-    let (captured, is_whole) = match after {
-        "*}" => (rest, true),
-        _ => (rest.strip_suffix(after.strip_prefix('}')?)?, false),
-    };
-    let fits = !captured.is_empty() && (is_whole || !captured.contains('/'));
-    fits.then_some(captured)
+/// What stands in the path where the pattern leaves room.
+fn matches<'p>(pattern: &str, path: &'p str) -> Option<[Option<&'p str>; 2]> {
+    let mut captured = [None; 2];
+    let (mut pattern, mut rest) = (pattern, path);
+    for place in &mut captured {
+        let Some((before, after)) = pattern.split_once('{') else { break };
+        rest = rest.strip_prefix(before)?;
+        let end = match after {
+            "*}" => rest.len(),
+            _ => rest.find('/').unwrap_or(rest.len()),
+        };
+        let (held, behind) = rest.split_at(end);
+        if held.is_empty() {
+            return None;
+        }
+        *place = Some(held);
+        rest = behind;
+        pattern = after.split_once('}')?.1;
+    }
+    (pattern == rest).then_some(captured)
 }
 
 #[cfg(test)]
@@ -228,7 +317,8 @@ mod tests {
     fn what_a_path_holds_is_decoded() {
         let captured = |path: &str| {
             let (place, captured) = find(path).unwrap();
-            (place.name(), captured.unwrap())
+            assert_eq!(captured.second, None);
+            (place.name(), captured.first.unwrap())
         };
         let model = ("/v1/models/{id}", "bedrock/agent/A/B".to_owned());
         assert_eq!(captured("/v1/models/bedrock%2Fagent%2FA%2FB"), model);
@@ -238,13 +328,23 @@ mod tests {
     }
 
     #[test]
+    fn a_path_may_hold_two_things() {
+        let (place, captured) = find("/v1/conversations/conv%5F1/items/msg_2/").unwrap();
+        assert_eq!(place.name(), "/v1/conversations/{id}/items/{item}");
+        let held = [captured.first, captured.second].map(Option::unwrap);
+        assert_eq!(held, ["conv_1", "msg_2"]);
+        assert!(find("/v1/conversations/conv_1/items/msg_2/more").is_none());
+        assert!(find("/v1/conversations//items/msg_2").is_none());
+    }
+
+    #[test]
     fn strange_paths_lead_nowhere_and_strange_methods_are_told_what_there_is() {
         assert!(find("/v1/nothing").is_none());
         assert!(find("/v1/sessions//interrupt").is_none());
         assert!(find("/v1/sessions/%ff").is_none());
         let (place, _) = find("/v1/sessions/s").unwrap();
         assert!(place.target(&Method::PUT).is_none());
-        assert_eq!(place.allowed(), "GET, DELETE");
+        assert_eq!(place.allowed(), "GET, POST, DELETE");
     }
 
     #[test]

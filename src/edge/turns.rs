@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use futures_util::FutureExt as _;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use tokio_stream::Stream;
@@ -18,14 +19,18 @@ use crate::gate::{self, Admission, Caller};
 use crate::session::{Hold, Origin, Submission, TurnReader};
 use crate::turn::ids::BadId;
 use crate::turn::request::{DisconnectPolicy, named};
-use crate::turn::{Failure, FailureKind, RequestId, TurnEvent, TurnId, TurnPolicy, Usage, tokens};
+use crate::turn::{
+    Failure, FailureKind, RequestId, SessionHints, SessionId, TurnEvent, TurnId, TurnPolicy, Usage,
+    tokens,
+};
 use crate::wire::sse::parse_event_id;
 use crate::wire::{Asked, Asks, Defaults, Head, Options, Replied, WireFormat, caller};
 
+use super::apology::{self, Apology};
 use super::follow::{FirstToken, Follow};
 use super::request::{Incoming, read_body};
 use super::surfaces::Surface;
-use super::{Edge, reply};
+use super::{Edge, idempotency, references, reply};
 
 /// A body, and the dialects of the exchange that it begins.
 struct Spoken {
@@ -165,8 +170,13 @@ impl Edge {
         let route = self.routes.find(asked.request.model.as_ref())?;
         caller.may_use(&route.model.name)?;
         asked.request.caller = caller::number(&spoken.body, &route.model.caller_fields);
-        let Spoken { surface, reply: format, .. } = spoken;
-        let Asked { request, stream, options } = asked;
+        let Spoken { surface, reply: format, body, .. } = spoken;
+        let Asked { mut request, stream, options } = asked;
+        let place = (surface.endpoint.name, incoming.captured.as_deref());
+        request.idempotency = idempotency::read(&incoming.headers, place, &body)?;
+        if !request.references.is_empty() {
+            references::resolve(&self.sessions, &caller.tenant, &mut request).await?;
+        }
         let submission = Submission {
             tenant: caller.tenant,
             route: Arc::clone(&route),
@@ -182,12 +192,18 @@ impl Edge {
         let is_for_voice = surface.endpoint.is_for_voice;
         let usual = if is_for_voice { server.voice_keep_alive } else { server.keep_alive };
         let keep_alive = route.model.keep_alive.unwrap_or(usual);
+        let is_replayed = reader.is_repeat();
         let begun = Begun { reader, head, options, keep_alive, route };
-        if stream {
-            begun.stream(format, incoming.received).await
+        let mut response = if stream {
+            begun.stream(format, incoming.received).await?
         } else {
-            begun.whole(format, incoming.received).await
+            begun.in_one_piece(format, incoming.received).await?
+        };
+        if is_replayed {
+            let headers = response.headers_mut();
+            headers.insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
         }
+        Ok(response)
     }
 
     /// Continues a stream that broke off, after the event that `Last-Event-ID` names.
@@ -242,9 +258,10 @@ impl Edge {
             encoder.skip(&event);
         }
         let model = self.routes.exactly(&head.model);
-        let keep_alive = model.and_then(|route| route.model.keep_alive);
+        let keep_alive = model.as_ref().and_then(|route| route.model.keep_alive);
         let keep_alive = keep_alive.unwrap_or(self.config.server.keep_alive);
         let mut follow = Follow::new(reader, encoder, keep_alive);
+        follow.apologise_by(model.and_then(|route| Apology::of(&route.model, format)));
         if seen.is_none() || format.counts_frames() {
             follow.open();
         }
@@ -261,50 +278,87 @@ impl Begun {
     ) -> Result<Response, Failure> {
         let Self { reader, head, options, keep_alive, route } = self;
         let encoder = format.encoder(head.clone(), options);
+        let (is_first, is_awaited) = (!reader.is_repeat(), !head.is_background);
         let mut follow = Follow::new(reader, encoder, keep_alive);
-        follow.measure(FirstToken { metrics: Arc::clone(&route.metrics), received });
-        follow.wait_for_first().await?;
+        follow.apologise_by(Apology::of(&route.model, format));
+        if is_first {
+            follow.measure(FirstToken { metrics: Arc::clone(&route.metrics), received });
+        }
+        // What runs in the background is there at once, whatever becomes of it.
+        if is_awaited {
+            follow.wait_for_first().await?;
+        }
+        let first_token = follow.has_text().then(|| received.elapsed());
         follow.open();
         let origin = follow.reader().origin();
         let mut response = stream_reply(format, &head, origin, follow);
         let counted = if route.model.traces { "reported" } else { "estimated" };
         response.headers_mut().insert("x-outcrop-usage", HeaderValue::from_static(counted));
+        put_first_token(response.headers_mut(), first_token);
         Ok(response)
     }
 
-    async fn whole(
-        self,
+    /// The turn as far as it has come where it runs without its client and the format can say
+    /// so; else all of it.
+    async fn in_one_piece(
+        mut self,
         format: &'static dyn WireFormat,
         received: Instant,
     ) -> Result<Response, Failure> {
-        let Self { mut reader, head, options, route, .. } = self;
-        let first_token = FirstToken { metrics: Arc::clone(&route.metrics), received };
-        let mut first_token = Some(first_token);
-        let mut events = Vec::new();
-        while reader.read(&mut events).await.is_some() {
-            if events.iter().any(|event| matches!(event, TurnEvent::Text(_)))
-                && let Some(first_token) = first_token.take()
-            {
-                first_token.record(&reader);
+        if self.head.is_background {
+            let mut events = Vec::new();
+            // One that was only just begun has none.
+            let _ = self.reader.read(&mut events).now_or_never();
+            if let Some(body) = format.unfinished(&self.head, &events) {
+                return Ok(self.written(format, (&events, body)));
+            }
+            self.reader = self.reader.from_the_beginning();
+        }
+        self.whole(format, received).await
+    }
+
+    fn written(
+        &self,
+        format: &'static dyn WireFormat,
+        (events, body): (&[TurnEvent], Bytes),
+    ) -> Response {
+        let json = HeaderValue::from_static("application/json");
+        let mut response = reply::bytes(StatusCode::OK, json, body);
+        put_session(response.headers_mut(), &self.head, self.reader.origin());
+        let wanted = format.headers(&self.head.request, Replied::Whole(events));
+        reply::put_all(response.headers_mut(), wanted);
+        response
+    }
+
+    async fn whole(
+        mut self,
+        format: &'static dyn WireFormat,
+        received: Instant,
+    ) -> Result<Response, Failure> {
+        let first_token = FirstToken { metrics: Arc::clone(&self.route.metrics), received };
+        let mut first_token = Some(first_token).filter(|_| !self.reader.is_repeat());
+        let (mut events, mut first_text) = (Vec::new(), None);
+        while self.reader.read(&mut events).await.is_some() {
+            if first_text.is_some() || !events.iter().any(is_text) {
+                continue;
+            }
+            first_text = Some(received.elapsed());
+            if let Some(first_token) = first_token.take() {
+                first_token.record(&self.reader);
             }
         }
-        if let Some(TurnEvent::Failed(failure)) = events.last() {
-            return Err(failure.clone());
-        }
+        apology::settle(Apology::of(&self.route.model, format), &mut events)?;
         let usage = events.iter().rev().find_map(|event| match event {
             TurnEvent::Usage(usage) => Some(*usage),
             _ => None,
         });
-        let body = format.whole(&head, options, &events);
-        let json = HeaderValue::from_static("application/json");
-        let mut response = reply::bytes(StatusCode::OK, json, body);
+        let body = format.whole(&self.head, self.options, &events);
+        let mut response = self.written(format, (&events, body));
+        put_first_token(response.headers_mut(), first_text);
         if let Some(usage) = usage {
             let counted = if usage.estimated { "estimated" } else { "reported" };
             response.headers_mut().insert("x-outcrop-usage", HeaderValue::from_static(counted));
         }
-        put_session(response.headers_mut(), &head, reader.origin());
-        let wanted = format.headers(&head.request, Replied::Whole(&events));
-        reply::put_all(response.headers_mut(), wanted);
         Ok(response)
     }
 }
@@ -344,6 +398,7 @@ fn heed_headers(headers: &HeaderMap, asked: &mut Asked) -> Result<(), Failure> {
     if let Some(id) = text("x-session-id") {
         let id =
             id.parse().map_err(|bad: BadId| Failure::bad_field("x-session-id", bad.to_string()))?;
+        check_that_nothing_else_is_named(&id, &asked.request.hints)?;
         asked.request.hints.named = Some(id);
     }
     if let Some(name) = text("x-outcrop-turn-policy") {
@@ -359,6 +414,19 @@ fn heed_headers(headers: &HeaderMap, asked: &mut Asked) -> Result<(), Failure> {
         })?);
     }
     Ok(())
+}
+
+/// A response or a conversation to go on from is named on purpose, and not to be passed over.
+fn check_that_nothing_else_is_named(id: &SessionId, hints: &SessionHints) -> Result<(), Failure> {
+    let other = if hints.previous.is_some() {
+        "previous_response_id"
+    } else if hints.must_exist && hints.named.as_ref() != Some(id) {
+        "conversation"
+    } else {
+        return Ok(());
+    };
+    let message = format!("{other} cannot be used together with the header x-session-id");
+    Err(Failure::bad_field(other, message))
 }
 
 fn head_of(reader: &TurnReader, incoming: &Incoming) -> Head {
@@ -399,6 +467,17 @@ fn put_session(headers: &mut HeaderMap, head: &Head, origin: Option<Origin>) {
     // A turn that still waits in the queue has a session that goes on.
     let origin = origin.unwrap_or(Origin::Continued).as_str();
     headers.insert("x-outcrop-session", HeaderValue::from_static(origin));
+}
+
+fn is_text(event: &TurnEvent) -> bool {
+    matches!(event, TurnEvent::Text(_))
+}
+
+/// How long the first text took, where it was there before the head of the reply.
+fn put_first_token(headers: &mut HeaderMap, after: Option<Duration>) {
+    if let Some(after) = after {
+        put_number(headers, "x-outcrop-first-token-ms", after.as_millis());
+    }
 }
 
 fn put_number(headers: &mut HeaderMap, name: &'static str, number: u128) {

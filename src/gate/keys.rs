@@ -15,9 +15,9 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 use crate::config;
 use crate::turn::{Failure, FailureKind, ModelName, TenantId};
 
-/// Where a key may stand besides `Authorization: Bearer`: the header of Anthropic's SDKs and
-/// that of Azure's.
-const KEY_HEADERS: [&str; 2] = ["x-api-key", "api-key"];
+/// Where a key may stand besides `Authorization: Bearer`: the header of Anthropic's SDKs, that of
+/// Azure's, and the one in which Vapi sends the secret of a server.
+const KEY_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-vapi-secret"];
 
 /// Two entries of the configuration that have the same key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +39,8 @@ pub struct Caller {
     pub tenant: TenantId,
     /// Which of the configured keys it is, from 0; none on a broker without keys.
     pub key: Option<usize>,
+    /// Whether it may see the sessions of all tenants, and stop and end them.
+    pub is_admin: bool,
     /// Names the key in logs without giving it away: the tenant, and which of its keys.
     pub label: Arc<str>,
     /// The only models the key may use; none for all.
@@ -50,7 +52,8 @@ impl Caller {
     pub(super) fn open() -> Self {
         static OPEN: LazyLock<Caller> = LazyLock::new(|| {
             let tenant = TenantId::open();
-            Caller { label: tenant.as_str().into(), tenant, key: None, models: None }
+            let label = tenant.as_str().into();
+            Caller { label, tenant, key: None, is_admin: false, models: None }
         });
         // Shared: every session holds the name of its tenant.
         OPEN.clone()
@@ -101,6 +104,7 @@ impl Keys {
             let caller = Caller {
                 tenant: key.tenant.clone(),
                 key: Some(index),
+                is_admin: key.admin,
                 label: format!("{}#{ordinal}", key.tenant).into(),
                 models: key.models.as_deref().map(Arc::from),
             };
@@ -165,6 +169,7 @@ pub(super) mod tests {
             requests_per_minute: None,
             concurrent_turns: None,
             models: None,
+            admin: false,
         }
     }
 

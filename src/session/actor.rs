@@ -22,6 +22,7 @@ use crate::turn::{
 use super::conversation::Edit;
 use super::directory::Activity;
 use super::identity::Digest;
+use super::phrases::Phrases;
 use super::pump::Pumped;
 use super::running::Detached;
 use super::state::{Env, State};
@@ -57,6 +58,13 @@ pub(super) enum SessionMsg {
         /// Which of the actor's attempts it was.
         serial: u64,
     },
+    /// From a timer of an attempt: it should have begun to answer by now.
+    Deadline {
+        /// Which of the actor's attempts it was.
+        serial: u64,
+    },
+    /// From a timer of the turn: nothing may have been said for long.
+    Silence(TurnId),
     /// From the turn log: nobody follows this turn any more.
     Abandoned(TurnId),
     /// From a timer: a turn has waited in the queue as long as it may.
@@ -65,9 +73,9 @@ pub(super) enum SessionMsg {
     Interrupt(Box<Interrupt>),
     /// From [`Sessions`](super::Sessions): what do you hold?
     Read(oneshot::Sender<Snapshot>),
-    /// From [`Sessions`](super::Sessions): the session is over; answered once it is forgotten,
-    /// with `false` when it is to make room and is busy.
-    End(EndReason, oneshot::Sender<bool>),
+    /// From [`Sessions`](super::Sessions): the session is over; answered once it is forgotten, with
+    /// `SessionBusy` when it is to make room and a turn runs.
+    End(EndReason, oneshot::Sender<Result<(), Failure>>),
     /// From [`Sessions`](super::Sessions): further turns go to this model.
     Move(ModelName, oneshot::Sender<Snapshot>),
     /// From [`Sessions`](super::Sessions): change what you hold.
@@ -75,6 +83,8 @@ pub(super) enum SessionMsg {
     /// From [`Sessions`](super::Sessions): a copy of the session up to the end of a turn, or of
     /// all of it, for one of this key.
     Copy(Box<(Option<TurnId>, SessionKey)>, oneshot::Sender<Result<Box<Record>, Failure>>),
+    /// From [`Sessions`](super::Sessions): which turn runs? Answered when one does.
+    NextTurn(oneshot::Sender<Result<TurnId, Failure>>),
     /// From [`Sessions`](super::Sessions): stop this turn, wherever it stands; answered with
     /// whether it was there.
     Cancel(TurnId, oneshot::Sender<bool>),
@@ -95,12 +105,15 @@ impl SessionMsg {
             | Self::End(..)
             | Self::Move(..)
             | Self::Edit(..)
-            | Self::Copy(..) => true,
+            | Self::Copy(..)
+            | Self::NextTurn(_) => true,
             Self::Loaded(_)
             | Self::Saved(_)
             | Self::Pumped(_)
             | Self::PumpGone { .. }
             | Self::Hedge { .. }
+            | Self::Deadline { .. }
+            | Self::Silence(_)
             | Self::Abandoned(_)
             | Self::WaitedTooLong(_)
             | Self::Cancel(..)
@@ -160,6 +173,13 @@ pub(super) struct Call {
     pub(super) hold: Box<dyn Hold>,
 }
 
+impl Call {
+    /// What the broker may have said beside the answers.
+    pub(super) fn phrases(&self) -> Phrases<'_> {
+        Phrases::of(&self.route.model.voice)
+    }
+}
+
 /// An order to stop the running turn.
 #[derive(Debug)]
 pub(super) struct Interrupt {
@@ -176,12 +196,39 @@ pub(super) struct Interrupt {
 pub struct Snapshot {
     /// Its record.
     pub record: Arc<Record>,
-    /// What it is doing: `idle`, `running` or `passivated`.
-    pub state: &'static str,
+    /// What it is doing.
+    pub state: SessionState,
     /// The turn that runs.
     pub running: Option<TurnId>,
     /// Turns that wait.
     pub queued: usize,
+}
+
+/// What a session is doing, as it is told outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionState {
+    /// It has an actor, which waits for a turn.
+    Idle,
+    /// A turn runs.
+    Running,
+    /// It is in the store alone.
+    Passivated,
+}
+
+impl SessionState {
+    /// Every state with its name in replies and queries.
+    pub const NAMES: &'static [(&'static str, Self)] =
+        &[("idle", Self::Idle), ("running", Self::Running), ("passivated", Self::Passivated)];
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Running => "running",
+            Self::Passivated => "passivated",
+        }
+    }
 }
 
 /// How an actor begins.
@@ -248,6 +295,8 @@ impl State {
             SessionMsg::Pumped(pumped) => self.pumped(*pumped),
             SessionMsg::PumpGone { serial } => self.pump_gone(serial),
             SessionMsg::Hedge { serial } => self.hedge(serial),
+            SessionMsg::Deadline { serial } => self.deadline(serial),
+            SessionMsg::Silence(turn) => self.bridge_silence(&turn),
             SessionMsg::Abandoned(turn) => self.abandoned(&turn),
             SessionMsg::WaitedTooLong(turn) => self.waited_too_long(&turn),
             SessionMsg::Interrupt(order) => self.interrupt(*order),
@@ -256,6 +305,7 @@ impl State {
             SessionMsg::Move(to, reply) => self.move_to(to, reply),
             SessionMsg::Edit(edit, reply) => self.edit(*edit, reply),
             SessionMsg::Copy(wanted, reply) => self.copy(*wanted, reply),
+            SessionMsg::NextTurn(reply) => self.tell_next_turn(reply),
             SessionMsg::Cancel(turn, reply) => self.cancel(&turn, reply),
             SessionMsg::Retire => self.retire(),
             SessionMsg::Shutdown => self.shutdown(),

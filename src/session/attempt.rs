@@ -2,7 +2,7 @@
 //! that brings what comes of it. A turn has one, and another for each model that it falls back to.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -57,6 +57,7 @@ pub(super) struct Attempt {
     /// Tells the route's breaker how it went; none where nobody is asked.
     trial: Option<Trial>,
     hedge_timer: Option<AbortOnDropHandle<()>>,
+    deadline_timer: Option<AbortOnDropHandle<()>>,
     actor: ActorRef<SessionMsg>,
     credit: Arc<Semaphore>,
     pump: AbortOnDropHandle<()>,
@@ -124,6 +125,7 @@ impl Attempt {
             memory_id,
             trial,
             hedge_timer: None,
+            deadline_timer: None,
             actor,
             credit,
             pump: AbortOnDropHandle::new(task),
@@ -133,17 +135,29 @@ impl Attempt {
     /// Has the next model asked too when this one takes long, where its settings say so.
     pub(super) fn arm_hedge(&mut self, call: &Call, next: &Route) {
         let model = &self.route.model;
-        let is_safe = self.route.backend.is_repeatable() && next.backend.is_repeatable();
-        let may = is_safe || call.route.model.hedge_agents;
         let after = call.route.model.hedge_after.or(model.hedge_after);
-        let Some(after) = after.filter(|_| may && self.trial.is_some()) else { return };
-        let (actor, serial) = (self.actor.clone(), self.serial);
-        let timer = tokio::spawn(async move {
-            tokio::time::sleep(after).await;
-            // An actor that is gone runs no turn.
-            let _ = actor.cast(SessionMsg::Hedge { serial });
-        });
-        self.hedge_timer = Some(AbortOnDropHandle::new(timer));
+        let may = self.may_run_twice(call, next) && self.trial.is_some();
+        let Some(after) = after.filter(|_| may) else { return };
+        let message = SessionMsg::Hedge { serial: self.serial };
+        self.hedge_timer = Some(remind(self.actor.clone(), after, message));
+    }
+
+    /// Has the next model asked in the place of this one when it has not begun to answer by the
+    /// deadline of its settings.
+    pub(super) fn arm_deadline(&mut self, call: &Call, next: Option<&Arc<Route>>) {
+        let deadline = call.route.model.voice.first_token_deadline;
+        let deadline = deadline.or(self.route.model.voice.first_token_deadline);
+        let may = next.is_some_and(|next| self.may_run_twice(call, next)) && self.trial.is_some();
+        let Some(after) = deadline.filter(|_| may) else { return };
+        let message = SessionMsg::Deadline { serial: self.serial };
+        self.deadline_timer = Some(remind(self.actor.clone(), after, message));
+    }
+
+    /// Whether the turn may be run by this model and by the next: whether that does no harm, or
+    /// the operator bears it.
+    pub(super) fn may_run_twice(&self, call: &Call, next: &Route) -> bool {
+        let is_safe = self.route.backend.is_repeatable() && next.backend.is_repeatable();
+        is_safe || call.route.model.hedge_agents
     }
 
     /// Tells the breaker of the route how it goes.
@@ -205,6 +219,19 @@ impl Attempt {
             pending,
         })
     }
+}
+
+/// Tells an actor something after a while, unless the timer is dropped.
+pub(super) fn remind(
+    actor: ActorRef<SessionMsg>,
+    after: Duration,
+    message: SessionMsg,
+) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        tokio::time::sleep(after).await;
+        // An actor that is gone runs no turn.
+        let _ = actor.cast(message);
+    }))
 }
 
 fn carry_out(

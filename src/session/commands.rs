@@ -1,14 +1,21 @@
 //! What a session is told that is no turn: read, stop, move, change, copy.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 
-use crate::store::Record;
-use crate::turn::{Failure, ModelName, SessionKey, TurnId};
+use crate::store::{Record, StoreError};
+use crate::turn::{Failure, FailureKind, ModelName, SessionKey, TurnId};
 
-use super::actor::{Interrupt, Snapshot};
+use super::actor::{Interrupt, SessionState, Snapshot};
 use super::conversation::Edit;
+use super::manage::{exists, no_session, store_failed};
 use super::phase::{Effect, Input};
+use super::phrases::Phrases;
 use super::state::{State, busy};
+
+/// Those who may wait at once for a session's next turn.
+const MOST_FOLLOWERS: usize = 64;
 
 impl State {
     pub(super) fn interrupt(&mut self, order: Interrupt) {
@@ -17,7 +24,7 @@ impl State {
             Effect::Cut => self.cut(reason, spoken),
             _ => {
                 // The answer was generated to its end, but not heard to its end.
-                if let Some(spoken) = spoken
+                if let Some(spoken) = spoken.map(|spoken| self.heard(&spoken))
                     && self.held.cut_last_answer(&spoken)
                 {
                     self.save();
@@ -27,9 +34,44 @@ impl State {
         self.read(reply);
     }
 
+    /// What of the last answer was heard: what was spoken, but for what the broker said itself.
+    fn heard(&self, spoken: &str) -> String {
+        let record = self.held.record();
+        let asked = record.asked.as_ref().unwrap_or(&record.model);
+        let route = self.env.routes.exactly(asked);
+        let phrases = route.as_ref().map(|route| Phrases::of(&route.model.voice));
+        let answer = record.messages.last().map(|last| last.plain_text()).unwrap_or_default();
+        phrases.unwrap_or_default().heard(spoken, &answer)
+    }
+
+    /// Where nobody has spoken there is no session, though an actor was made to look for one:
+    /// whoever asked then hears nothing, and looks into the store.
     pub(super) fn read(&self, reply: oneshot::Sender<Snapshot>) {
+        if self.is_somebody() {
+            // Whoever asked may be gone.
+            let _ = reply.send(self.snapshot());
+        }
+    }
+
+    /// Tells which turn runs: now, or once one begins.
+    pub(super) fn tell_next_turn(&mut self, reply: oneshot::Sender<Result<TurnId, Failure>>) {
+        let answer = match &self.running {
+            Some(running) => Ok(running.turn().clone()),
+            None if !self.is_somebody() => Err(no_session()),
+            None => {
+                self.followers.retain(|follower| !follower.is_closed());
+                if self.followers.len() < MOST_FOLLOWERS {
+                    return self.followers.push(reply);
+                }
+                Err(too_many_followers())
+            }
+        };
         // Whoever asked may be gone.
-        let _ = reply.send(self.snapshot());
+        let _ = reply.send(answer);
+    }
+
+    fn is_somebody(&self) -> bool {
+        !self.held.is_blank() || self.running.is_some() || !self.queue.is_empty()
     }
 
     pub(super) fn move_to(&mut self, to: ModelName, reply: oneshot::Sender<Snapshot>) {
@@ -41,14 +83,24 @@ impl State {
         self.read(reply);
     }
 
+    /// Changes what is held; whoever asked hears of it once the store has it.
     pub(super) fn edit(&mut self, edit: Edit, reply: oneshot::Sender<Result<Snapshot, Failure>>) {
-        // Whoever asked may be gone.
-        let _ = reply.send(self.edited(edit));
+        let edited = self.edited(edit);
+        let answer = move |kept: &Result<(), StoreError>| {
+            let kept = kept.as_ref().map_err(store_failed);
+            // Whoever asked may be gone.
+            let _ = reply.send(edited.and_then(|snapshot| kept.map(|()| snapshot)));
+        };
+        self.save_and(answer);
     }
 
     fn edited(&mut self, edit: Edit) -> Result<Snapshot, Failure> {
-        if edit.is_of_transcript() && self.running.is_some() {
-            return Err(busy());
+        match &edit {
+            Edit::Open(_) if self.is_somebody() => return Err(exists()),
+            Edit::Open(_) => {}
+            _ if !self.is_somebody() => return Err(no_session()),
+            _ if edit.is_of_transcript() && self.running.is_some() => return Err(busy()),
+            _ => {}
         }
         let before = self.held.record().head;
         let upstream = self.held.record().upstream.clone();
@@ -64,7 +116,7 @@ impl State {
         }
         self.tally_calls();
         self.residence.activity.touch();
-        self.save();
+        self.residence.weigh(self.held.weight());
         Ok(self.snapshot())
     }
 
@@ -73,17 +125,26 @@ impl State {
         (upto, key): (Option<TurnId>, SessionKey),
         reply: oneshot::Sender<Result<Box<Record>, Failure>>,
     ) {
+        let copied = match self.is_somebody() {
+            true => self.held.copy(upto.as_ref(), key).map(Box::new),
+            false => Err(no_session()),
+        };
         // Whoever asked may be gone.
-        let _ = reply.send(self.held.copy(upto.as_ref(), key).map(Box::new));
+        let _ = reply.send(copied);
     }
 
     fn snapshot(&self) -> Snapshot {
         let running = self.running.as_ref().map(|running| running.turn().clone());
         Snapshot {
             record: self.held.record().clone(),
-            state: if running.is_some() { "running" } else { "idle" },
+            state: if running.is_some() { SessionState::Running } else { SessionState::Idle },
             running,
             queued: self.queue.len(),
         }
     }
+}
+
+fn too_many_followers() -> Failure {
+    let message = "too many wait for a turn of this session; ask again once one of them is gone";
+    Failure::new(FailureKind::Overloaded, message).after(Duration::from_secs(5))
 }

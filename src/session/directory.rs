@@ -15,6 +15,7 @@ use ractor::{ActorId, ActorRef};
 use crate::metrics::Presence;
 use crate::turn::{SessionKey, TenantId};
 
+use super::SessionState;
 use super::actor::SessionMsg;
 
 /// The sessions that have an actor.
@@ -35,11 +36,12 @@ pub(super) struct Resident {
     activity: Arc<Activity>,
 }
 
-/// When a session last did something.
+/// When a session last did something, and whether it does.
 #[derive(Debug)]
 pub(super) struct Activity {
     epoch: Instant,
     millis: AtomicU64,
+    is_running: AtomicBool,
 }
 
 impl Activity {
@@ -47,6 +49,16 @@ impl Activity {
     pub(super) fn touch(&self) {
         let millis = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.millis.store(millis, Ordering::Relaxed);
+    }
+
+    /// A turn begins, or the one that ran is over.
+    pub(super) fn set_running(&self, is_running: bool) {
+        self.is_running.store(is_running, Ordering::Relaxed);
+    }
+
+    fn state(&self) -> SessionState {
+        let is_running = self.is_running.load(Ordering::Relaxed);
+        if is_running { SessionState::Running } else { SessionState::Idle }
     }
 
     fn idle(&self) -> Duration {
@@ -178,7 +190,11 @@ impl Directory {
         match self.residents.entry(key) {
             Entry::Occupied(entry) => Ok(entry.get().actor.clone()),
             Entry::Vacant(entry) => {
-                let activity = Arc::new(Activity { epoch: self.epoch, millis: AtomicU64::new(0) });
+                let activity = Arc::new(Activity {
+                    epoch: self.epoch,
+                    millis: AtomicU64::new(0),
+                    is_running: AtomicBool::new(false),
+                });
                 activity.touch();
                 let actor = spawn(Arc::clone(&activity))?;
                 entry.insert(Resident { actor: actor.clone(), activity });
@@ -219,15 +235,30 @@ impl Directory {
         self.residents.iter().map(|resident| resident.actor.clone()).collect()
     }
 
-    /// A tenant's sessions that have an actor, or everybody's, the last active first, at most
-    /// `limit`.
-    pub(super) fn of_tenant(&self, tenant: Option<&TenantId>, limit: usize) -> Vec<SessionKey> {
+    /// Whether a session has an actor.
+    pub(super) fn holds(&self, key: &SessionKey) -> bool {
+        self.residents.contains_key(key)
+    }
+
+    /// A tenant's sessions that have an actor, or everybody's: those in this state, or all. At
+    /// most `limit`, those that were active last.
+    pub(super) fn of_tenant(
+        &self,
+        tenant: Option<&TenantId>,
+        state: Option<SessionState>,
+        limit: usize,
+    ) -> Vec<SessionKey> {
         let residents = self.residents.iter();
-        let is_theirs = |key: &SessionKey| tenant.is_none_or(|tenant| key.tenant == *tenant);
-        let theirs = residents.filter(|resident| is_theirs(resident.key()));
+        let theirs = residents.filter(|resident| {
+            tenant.is_none_or(|tenant| resident.key().tenant == *tenant)
+                && state.is_none_or(|state| resident.activity.state() == state)
+        });
         let mut theirs: Vec<_> =
             theirs.map(|resident| (resident.activity.idle(), resident.key().clone())).collect();
-        theirs.sort_unstable_by_key(|(idle, _)| *idle);
-        theirs.into_iter().take(limit).map(|(_, key)| key).collect()
+        if limit < theirs.len() {
+            theirs.select_nth_unstable_by_key(limit, |(idle, _)| *idle);
+            theirs.truncate(limit);
+        }
+        theirs.into_iter().map(|(_, key)| key).collect()
     }
 }

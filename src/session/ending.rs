@@ -57,6 +57,7 @@ impl Running {
         let is_visible = self.is_visible;
         let (end, spoken) = end_event(env, ending);
         let is_cut = matches!(end, TurnEvent::Finished(FinishReason::Interrupted));
+        let spoken = spoken.map(|spoken| call.phrases().heard(&spoken, fold.text()));
         // A last event always may stand where no other last one was.
         let _ = fold.push(&end);
         let came_to_nothing = matches!(end, TurnEvent::Failed(_)) && !is_visible;
@@ -79,6 +80,7 @@ impl Running {
                 base: call.base,
                 now: SystemTime::now(),
                 room: env.room(),
+                phrases: call.phrases(),
             });
             if call.request.end_session {
                 held.start_over();
@@ -168,7 +170,7 @@ fn answer(fold: Fold, spoken: Option<String>) -> Message {
     match spoken {
         Some(spoken) => Message {
             role: Role::Assistant,
-            parts: vec![Part::Text(spoken)],
+            parts: (!spoken.trim().is_empty()).then(|| Part::Text(spoken)).into_iter().collect(),
             status: Status::Interrupted,
             ..message
         },

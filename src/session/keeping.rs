@@ -12,8 +12,12 @@ use crate::turn::{Failure, FailureKind, FinishReason, Keeping, Message, TurnEven
 
 use super::actor::SessionMsg;
 use super::ending::Finished;
+use super::manage::store_failed;
 use super::state::{Env, State};
 use super::turn_log::{TurnLog, TurnMeta, TurnWriter};
+
+/// What is done once the store has answered.
+type Done = Box<dyn FnOnce(&Result<(), StoreError>) + Send>;
 
 /// A turn that is over and kept, as soon as its readers are told.
 struct Closing {
@@ -48,34 +52,43 @@ impl State {
         let session = if self.is_ephemeral { None } else { self.held.save() };
         let log = Arc::clone(writer.log());
         let closing = Closing { writer, last: last.clone(), _permit: permit };
+        let env = Arc::clone(&self.env);
+        let close: Done = Box::new(move |result| closing.close(&env, result));
         let work = match (record, session) {
-            (None, None) => return closing.close(&self.env, &Ok(())),
+            (None, None) => return close(&Ok(())),
             (None, Some(session)) => self.env.store.save(session),
             (Some(turn), session) => {
                 let live: Arc<dyn LiveTurn> = log;
                 self.env.store.end(End { turn, live, last, at: SystemTime::now(), session })
             }
         };
-        self.confirm(work, Some(closing));
+        if self.env.waits_for_store {
+            self.confirm(work, close);
+        } else {
+            close(&Ok(()));
+            self.confirm(work, Box::new(|_| {}));
+        }
     }
 
-    /// Has the store keep the session, where it does not hold what is held here.
-    pub(super) fn save(&mut self) {
-        if self.is_ephemeral {
-            return;
-        }
-        let Some(session) = self.held.save() else { return };
+    /// Has the store keep the session, where it does not hold what is held here; says whether
+    /// that was so.
+    pub(super) fn save(&mut self) -> bool {
+        self.save_and(|_| {})
+    }
+
+    /// The same, and does this then.
+    pub(super) fn save_and(
+        &mut self,
+        done: impl FnOnce(&Result<(), StoreError>) + Send + 'static,
+    ) -> bool {
+        let session = if self.is_ephemeral { None } else { self.held.save() };
+        let Some(session) = session else {
+            done(&Ok(()));
+            return false;
+        };
         let work = self.env.store.save(session);
-        self.confirm(work, None);
-    }
-
-    /// Tries again to save what could not be saved; says whether there was anything.
-    pub(super) fn save_again(&mut self) -> bool {
-        let is_behind = self.held.is_changed() && !self.is_ephemeral && !self.held.is_blank();
-        if is_behind {
-            self.save();
-        }
-        is_behind
+        self.confirm(work, Box::new(done));
+        true
     }
 
     pub(super) fn saved(&mut self, result: Result<(), StoreError>) {
@@ -87,42 +100,32 @@ impl State {
     }
 
     /// Has the store forget the session, whoever waits for that.
-    pub(super) fn forget_in_store(&self, reply: Option<oneshot::Sender<bool>>) {
+    pub(super) fn forget_in_store(&self, reply: Option<oneshot::Sender<Result<(), Failure>>>) {
         let work = self.env.store.remove(self.key().clone());
         let env = Arc::clone(&self.env);
         self.env.afterwards.spawn(async move {
             let timer = env.metrics.store_op(StoreOp::Remove);
-            if let Err(error) = work.await {
-                tracing::error!(%error, "a session could not be removed");
-            }
+            let removed = work.await;
             drop(timer);
+            let removed = removed.map(drop).map_err(|error| store_failed(&error));
             // Whoever asked may be gone.
-            let _ = reply.map(|reply| reply.send(true));
+            let _ = reply.map(|reply| reply.send(removed));
         });
     }
 
     /// Waits for the store beside whatever else goes on.
-    fn confirm(&mut self, mut work: Answer<()>, mut closing: Option<Closing>) {
+    fn confirm(&mut self, mut work: Answer<()>, done: Done) {
         let timer = self.env.metrics.store_op(StoreOp::Save);
-        if !self.env.waits_for_store
-            && let Some(closing) = closing.take()
-        {
-            closing.close(&self.env, &Ok(()));
-        }
         self.saving += 1;
         if let Some(result) = (&mut work).now_or_never() {
-            if let Some(closing) = closing {
-                closing.close(&self.env, &result);
-            }
+            done(&result);
             return self.saved(result);
         }
-        let (me, env) = (self.me.clone(), Arc::clone(&self.env));
+        let me = self.me.clone();
         self.env.afterwards.spawn(async move {
             let result = work.await;
             drop(timer);
-            if let Some(closing) = closing {
-                closing.close(&env, &result);
-            }
+            done(&result);
             // An actor that is gone waits for no confirmation.
             let _ = me.cast(SessionMsg::Saved(result));
         });

@@ -1,31 +1,19 @@
 //! Sessions that are asked for otherwise than by a turn.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::backend::Route;
 use crate::metrics::{EndReason, InterruptReason, StoreOp};
-use crate::store::{Mark, Query, Record, Save, StoreError, Summary};
-use crate::turn::{Failure, FailureKind, Message, ModelName, Role, SessionId, SessionKey, TurnId};
+use crate::store::{Save, StoreError};
+use crate::turn::{Failure, FailureKind, Message, ModelName, SessionId, SessionKey, TurnId};
 
-use super::actor::{Beginning, Interrupt, SessionMsg, Snapshot};
+use super::actor::{Beginning, Interrupt, SessionMsg, SessionState, Snapshot};
 use super::conversation::Edit;
 use super::{ANSWER, HANDOVERS, Sessions};
-
-/// A session in a list.
-#[derive(Debug, Clone)]
-pub struct Listed {
-    /// The session.
-    pub summary: Summary,
-    /// What it is doing: `idle`, `running` or `passivated`.
-    pub state: &'static str,
-    /// Turns that wait.
-    pub queued: usize,
-}
 
 /// A session that is to be made before anybody speaks in it.
 #[derive(Debug)]
@@ -59,96 +47,36 @@ impl Sessions {
         drop(timer);
         match loaded {
             Ok(Some(record)) => {
-                Ok(Snapshot { record, state: "passivated", running: None, queued: 0 })
+                Ok(Snapshot { record, state: SessionState::Passivated, running: None, queued: 0 })
             }
             Ok(None) => Err(no_session()),
             Err(error) => Err(store_failed(&error)),
         }
     }
 
-    /// The sessions that are wanted.
+    /// Makes a session that nobody has spoken in. It has an actor then, which is put away like
+    /// any other.
     ///
     /// # Errors
-    /// When the store fails.
-    pub async fn list(&self, query: Query) -> Result<Vec<Listed>, Failure> {
-        let timer = self.env.metrics.store_op(StoreOp::List);
-        let kept = self.env.store.list(query.clone()).await;
-        drop(timer);
-        let kept = kept.map_err(|error| store_failed(&error))?;
-        let is_full = kept.len() >= query.limit;
-        // Those with an actor may know more than the store, and some are not in it yet.
-        let mut residents: HashSet<_> = kept
-            .iter()
-            .map(|kept| &kept.key)
-            .filter(|key| self.is_resident(key))
-            .cloned()
-            .collect();
-        if query.after.is_none() && !(query.is_oldest_first && is_full) {
-            residents.extend(self.env.directory.of_tenant(query.tenant.as_ref(), query.limit));
-        }
-        let mut listed = Vec::new();
-        for key in &residents {
-            // One that ended meanwhile is not listed.
-            let Ok(held) = self.read(key).await else { continue };
-            if query.model.as_ref().is_none_or(|model| *model == held.record.model) {
-                let (summary, state) = (held.record.summary(), held.state);
-                listed.push(Listed { summary, state, queued: held.queued });
-            }
-        }
-        let rest = kept.into_iter().filter(|kept| !residents.contains(&kept.key));
-        listed.extend(rest.map(|summary| Listed { summary, state: "passivated", queued: 0 }));
-        let place = |it: &Listed| (it.summary.last_active, it.summary.key.id.clone());
-        if query.is_oldest_first {
-            listed.sort_by_cached_key(place);
-        } else {
-            listed.sort_by_cached_key(|it| Reverse(place(it)));
-        }
-        listed.truncate(query.limit);
-        Ok(listed)
-    }
-
-    fn is_resident(&self, key: &SessionKey) -> bool {
-        self.env.directory.get(key).is_some()
-    }
-
-    /// Makes a session that nobody has spoken in.
-    ///
-    /// # Errors
-    /// `SessionBusy` where there is one of this id; what the store says.
+    /// `SessionBusy` where there is one of this id; `BadRequest` for instructions that are longer
+    /// than a session may be; what the store says.
     pub async fn open(&self, opening: Opening) -> Result<Snapshot, Failure> {
-        let Opening { key, model, metadata, messages } = opening;
+        let key = opening.key.clone();
         match self.read(&key).await {
-            Ok(_) => {
-                let message = "there is a session of this id; choose another, or leave it out";
-                return Err(Failure::new(FailureKind::SessionBusy, message).at("id"));
-            }
+            Ok(_) => return Err(exists()),
             Err(failure) if failure.kind == FailureKind::SessionNotFound => {}
             Err(failure) => return Err(failure),
         }
+        self.check_crowd()?;
         self.make_room(&key, true).await;
-        let now = SystemTime::now();
-        let (system, said): (Vec<_>, Vec<_>) =
-            messages.into_iter().partition(|message| message.role == Role::System);
-        let end = said.len() as u64;
-        let mark = Mark { turn: TurnId::generate(), end, is_answered: false };
-        let record = Record {
-            key,
-            model: model.unwrap_or_else(ModelName::none),
-            asked: None,
-            moved: None,
-            created_at: now,
-            last_active: now,
-            turns: 0,
-            marks: if said.is_empty() { Vec::new() } else { vec![mark] },
-            messages: said.into_iter().map(Arc::new).collect(),
-            dropped: 0,
-            system: system.into(),
-            metadata,
-            head: None,
-            upstream: None,
-            branches: 0,
-        };
-        self.found(record).await
+        self.change(&key, Edit::Open(Box::new(opening))).await
+    }
+
+    /// Has the way opened to whoever may answer for a model, ahead of a turn. Nobody waits.
+    pub fn warm(&self, route: &Arc<Route>) {
+        for candidate in self.env.routes.candidates(route, None) {
+            self.env.afterwards.spawn(candidate.backend.warm());
+        }
     }
 
     /// Makes a session that begins with what another one held, up to the end of a turn.
@@ -156,34 +84,34 @@ impl Sessions {
     /// # Errors
     /// `SessionNotFound`, `TurnNotFound`; what the store says.
     pub async fn fork(&self, key: &SessionKey, upto: Option<TurnId>) -> Result<Snapshot, Failure> {
+        self.read(key).await?;
         let tenant = key.tenant.clone();
         let other = SessionKey { tenant, id: SessionId::generate() };
         let copied =
             self.ask(key, |reply| SessionMsg::Copy(Box::new((upto.clone(), other.clone())), reply));
-        let record = copied.await??;
+        let record = Arc::new(*copied.await??);
         self.make_room(&other, true).await;
-        self.found(*record).await
-    }
-
-    /// Has the store keep a session that is new, and only then says that there is one.
-    async fn found(&self, record: Record) -> Result<Snapshot, Failure> {
-        let record = Arc::new(record);
         let timer = self.env.metrics.store_op(StoreOp::Save);
         let save = Save { record: Arc::clone(&record), unchanged: 0 };
         let saved = self.env.store.save(save).await;
         drop(timer);
         saved.map_err(|error| store_failed(&error))?;
-        Ok(Snapshot { record, state: "passivated", running: None, queued: 0 })
+        Ok(Snapshot { record, state: SessionState::Passivated, running: None, queued: 0 })
     }
 
-    /// Changes what a session holds.
+    /// Changes what a session holds; done once the store has it.
     ///
     /// # Errors
     /// `SessionNotFound`, also for another tenant's; `SessionBusy` while a turn runs;
-    /// `TurnNotFound` and `ConversationNotFound` for what is not in it.
+    /// `TurnNotFound` and `ConversationNotFound` for what is not in it; what the store says, which
+    /// leaves the change to be kept later.
     pub async fn edit(&self, key: &SessionKey, edit: Edit) -> Result<Snapshot, Failure> {
-        let mut edit = Some(edit);
         self.read(key).await?;
+        self.change(key, edit).await
+    }
+
+    async fn change(&self, key: &SessionKey, edit: Edit) -> Result<Snapshot, Failure> {
+        let mut edit = Some(edit);
         // Sent once: one that an actor on its way out did not take comes back unread.
         for _ in 0..HANDOVERS {
             let Some(wanted) = edit.take() else { break };
@@ -199,7 +127,8 @@ impl Sessions {
                 return edited;
             }
         }
-        Err(try_again())
+        // It may have been taken all the same.
+        Err(Failure { may_have_run: true, ..try_again() })
     }
 
     /// Stops a session's running turn, if one runs; `spoken` is what of the answer was heard.
@@ -212,7 +141,7 @@ impl Sessions {
         spoken: Option<String>,
     ) -> Result<Snapshot, Failure> {
         let held = self.read(key).await?;
-        if held.state == "passivated" && spoken.is_none() {
+        if held.state == SessionState::Passivated && spoken.is_none() {
             return Ok(held);
         }
         self.ask(key, |reply| {
@@ -236,15 +165,15 @@ impl Sessions {
     /// Ends a session: stops its turn and forgets it.
     ///
     /// # Errors
-    /// `SessionNotFound`, also for another tenant's.
+    /// `SessionNotFound`, also for another tenant's; what the store says, which has it still then.
     pub async fn end(&self, key: &SessionKey) -> Result<(), Failure> {
         self.read(key).await?;
-        if self.forget(key, EndReason::Ended).await { Ok(()) } else { Err(try_again()) }
+        self.forget(key, EndReason::Ended).await
     }
 
-    /// Has a session's actor end it; says whether it did.
-    pub(super) async fn forget(&self, key: &SessionKey, reason: EndReason) -> bool {
-        self.ask(key, |reply| SessionMsg::End(reason, reply)).await.unwrap_or(false)
+    /// Has a session's actor end it.
+    pub(super) async fn forget(&self, key: &SessionKey, reason: EndReason) -> Result<(), Failure> {
+        self.ask(key, |reply| SessionMsg::End(reason, reply)).await?
     }
 
     /// Asks a session's actor something, the next one where it met one on its way out.
@@ -269,7 +198,12 @@ impl Sessions {
     }
 }
 
-fn no_session() -> Failure {
+pub(super) fn exists() -> Failure {
+    let message = "there is a session of this id; choose another, or leave it out";
+    Failure::new(FailureKind::SessionBusy, message).at("id")
+}
+
+pub(super) fn no_session() -> Failure {
     Failure::new(FailureKind::SessionNotFound, "no session of this id exists")
 }
 

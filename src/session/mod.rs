@@ -34,15 +34,18 @@ mod farewell;
 mod files;
 mod identity;
 mod keeping;
+mod listing;
 mod manage;
 mod order;
 mod phase;
+mod phrases;
 mod pump;
 mod queue;
 mod reconcile;
 mod repeats;
 mod resume;
 mod running;
+mod slow;
 mod state;
 mod submit;
 mod supervisor;
@@ -52,10 +55,11 @@ mod told;
 mod turn_log;
 mod turns;
 
-pub use actor::{Hold, Snapshot};
+pub use actor::{Hold, SessionState, Snapshot};
 pub use conversation::Edit;
 pub use files::{FilePage, SessionFile};
-pub use manage::{Listed, Opening};
+pub use listing::{Listed, Page};
+pub use manage::Opening;
 pub use submit::Submission;
 pub use turn_log::{Origin, Timing, TurnMeta, TurnReader};
 
@@ -97,7 +101,7 @@ impl Sessions {
         let in_flight = Arc::new(Semaphore::new(turn.max_in_flight));
         let env = Arc::new(Env {
             metrics,
-            waits_for_store: store.is_durable(),
+            waits_for_store: store.is_durable() && config.store.durable,
             store,
             routes,
             directory: Arc::new(Directory::new()),

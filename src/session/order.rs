@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::backend::{Ask, Route};
+use crate::config::Profile;
 use crate::store::Record;
 use crate::turn::{Failure, Message, ModelName, Pending, Role, TurnRequest};
 
 use super::actor::Call;
 use super::attempt::Order;
 use super::conversation::{Arrival, Conversation, Prepared};
+use super::reconcile::Telling;
 use super::state::Env;
 
 /// Works out what goes upstream; with a refusal where the request cannot be honoured.
@@ -24,7 +26,11 @@ pub(super) fn prepare(
     let read = |waits: Option<&Pending>| read_results(route, request, waits);
     let arrival = Arrival {
         messages: &request.messages,
-        named: call.named,
+        telling: Telling {
+            named: call.named,
+            is_heard: call.route.model.profile == Profile::Voice,
+            phrases: call.phrases(),
+        },
         branches: call.branches,
         is_delta: request.is_delta,
         model,

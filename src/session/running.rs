@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ractor::ActorRef;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Span;
 
 use crate::backend::{Ask, Route};
@@ -22,6 +23,7 @@ use super::identity::Digest;
 use super::keeping::turn_record;
 use super::order::{history_for, instructions, order, prepare};
 use super::pump::{Outcome, Pumped};
+use super::slow::silence_timer;
 use super::state::Env;
 use super::turn_log::{Origin, TurnWriter};
 
@@ -35,10 +37,15 @@ pub(super) struct Running {
     pub(super) hedge: Option<Attempt>,
     /// Whether the attempt has brought anything.
     pub(super) has_begun: bool,
+    /// Rings when nothing has been said for long.
+    pub(super) silence: Option<AbortOnDropHandle<()>>,
     /// Models that have not been tried.
     pub(super) others: VecDeque<Arc<Route>>,
     /// What is new in the transcript with this turn.
     pub(super) said: Vec<Arc<Message>>,
+    /// How many of these the upstream is told as history: a client that has spoken elsewhere
+    /// brings what was said there.
+    pub(super) retold: usize,
     /// Whether the turn only collects results of a hand-over.
     pub(super) collects: bool,
     /// Whether the upstream session may wait for results that we know nothing of.
@@ -109,22 +116,29 @@ impl Running {
         let _ = fold.push(&TurnEvent::Started);
         let span = span(&call, &writer);
         let said = std::mem::take(&mut prepared.said);
+        let retold = if prepared.is_first { prepared.history.len() } else { 0 };
         let left_behind = prepared.left_behind.take();
         let collects = prepared.unsettled.is_some();
         let is_doubtful = held.is_doubtful(&prepared);
         let order = order(held, (&call, &model), prepared, refusal);
-        let setting = Setting { actor, env, call: &call, said: &said, serial, span: &span };
+        let new = &said[retold..];
+        let setting = Setting { actor, env, call: &call, said: new, serial, span: &span };
+        let me = setting.actor.clone();
         let mut attempt = Attempt::start(setting, route, model, order);
         if let Some(next) = candidates.front() {
             attempt.arm_hedge(&call, next);
         }
+        attempt.arm_deadline(&call, candidates.front());
+        let silence = attempt.asks.then(|| silence_timer(me, &call, &writer)).flatten();
         let mut running = Self {
             fold,
             attempt,
             hedge: None,
             has_begun: false,
+            silence,
             others: candidates,
             said,
+            retold,
             collects,
             is_doubtful,
             left_behind,
@@ -190,24 +204,19 @@ impl Running {
             "the model could not answer; another is asked"
         );
         before.route.metrics.ended(OutcomeLabel::Failed, before.began.elapsed());
-        let model = route.model.name.clone();
-        self.attempt = self.anew(again, held, route, model);
+        self.go_to(again, held, route);
         true
     }
 
-    /// Asks the next model beside the one that takes long, if nothing has come from that.
-    pub(super) fn hedge(&mut self, again: Again<'_>, held: &Conversation, of: u64) {
-        if self.attempt.serial != of || self.has_begun || self.hedge.is_some() {
-            return;
-        }
-        let Some(route) = self.others.pop_front() else { return };
-        tracing::debug!(parent: &self.span, beside = %route.model.name, "the turn is hedged");
+    /// Goes on with another model; the call of the one before is dropped.
+    pub(super) fn go_to(&mut self, again: Again<'_>, held: &Conversation, route: Arc<Route>) {
         let model = route.model.name.clone();
-        self.hedge = Some(self.anew(again, held, route, model));
+        self.attempt = self.anew(again, held, route, model);
+        self.attempt.arm_deadline(&self.call, self.others.front());
     }
 
     /// Asks in an upstream session that knows nothing of what was said.
-    fn anew(
+    pub(super) fn anew(
         &self,
         again: Again<'_>,
         held: &Conversation,
@@ -216,17 +225,19 @@ impl Running {
     ) -> Attempt {
         let Again { actor, env, serial } = again;
         let record = held.record();
+        let (told, new) = self.said.split_at(self.retold);
+        let history = record.messages.iter().chain(told).cloned().collect();
         let ask = Ask {
             key: record.key.clone(),
             upstream: UpstreamSessionId::generate(),
             system: instructions(record, &self.call.request),
-            history: history_for(&route.model.name, record, record.messages.clone()),
-            input: self.said.iter().map(|message| Message::clone(message)).collect(),
+            history: history_for(&route.model.name, record, history),
+            input: new.iter().map(|message| Message::clone(message)).collect(),
             pending: None,
             request: Arc::clone(&self.call.request),
         };
-        let (call, said, span) = (&*self.call, &*self.said, &self.span);
-        let setting = Setting { actor, env, call, said, serial, span };
+        let (call, span) = (&*self.call, &self.span);
+        let setting = Setting { actor, env, call, said: new, serial, span };
         Attempt::start(setting, route, model, Order::Ask(Box::new(ask)))
     }
 
@@ -289,7 +300,7 @@ impl Running {
     }
 
     /// Appends what the pump brought; gives how the turn ended, if it did.
-    pub(super) fn take_in(&mut self, env: &Env, pumped: Pumped) -> Option<Outcome> {
+    pub(super) fn take_in(&mut self, env: &Env, mut pumped: Pumped) -> Option<Outcome> {
         if !self.decide(&pumped) {
             return None;
         }
@@ -308,6 +319,7 @@ impl Running {
                 return Some(Err(Failure::internal()));
             }
         }
+        pumped.events.extend(self.stand_in(pumped.outcome.as_ref()));
         env.files.take_in(&self.writer.log().meta().key, &pumped.events);
         if !pumped.events.is_empty() {
             self.writer.append(pumped.events);

@@ -95,6 +95,8 @@ pub(super) struct State {
     pub(super) saving: u32,
     /// Whether nothing more is to be kept of the session.
     pub(super) is_ephemeral: bool,
+    /// Those who want to know of the next turn.
+    pub(super) followers: Vec<oneshot::Sender<Result<TurnId, Failure>>>,
     /// What was asked about a record that is still being fetched.
     deferred: VecDeque<SessionMsg>,
 }
@@ -122,6 +124,7 @@ impl State {
             serial: 0,
             saving: 0,
             is_ephemeral: false,
+            followers: Vec::new(),
             deferred: VecDeque::new(),
             env,
         });
@@ -144,9 +147,15 @@ impl State {
         None
     }
 
-    /// The next message that was laid aside, once the session is known.
+    /// The next message that was laid aside, once the session is known. What is left when the
+    /// session is over goes unanswered, like what comes then: whoever asked finds the next actor.
     pub(super) fn next_deferred(&mut self) -> Option<SessionMsg> {
-        if self.phase == Phase::Loading { None } else { self.deferred.pop_front() }
+        match self.phase {
+            Phase::Loading => return None,
+            Phase::Gone => self.deferred.clear(),
+            Phase::Idle | Phase::Running => {}
+        }
+        self.deferred.pop_front()
     }
 
     fn load(&mut self, key: SessionKey) {
@@ -186,10 +195,25 @@ impl State {
         for waiting in std::mem::take(&mut self.queue) {
             self.end_waiting(waiting, TurnEvent::Failed(store_is_away()));
         }
-        // Whoever asked hears nothing, and asks the next actor.
-        self.deferred.clear();
+        for message in std::mem::take(&mut self.deferred) {
+            self.refuse_unloaded(message);
+        }
         self.phase = Phase::Gone;
         self.depart();
+    }
+
+    /// Answers what was asked about a record that could not be fetched. Whoever only reads looks
+    /// into the store, and hears it there.
+    fn refuse_unloaded(&self, message: SessionMsg) {
+        // Whoever asked may be gone.
+        match message {
+            SessionMsg::Submit(submit) => self.refuse(*submit, store_is_away()),
+            SessionMsg::Edit(_, reply) => drop(reply.send(Err(store_is_away()))),
+            SessionMsg::Copy(_, reply) => drop(reply.send(Err(store_is_away()))),
+            SessionMsg::End(_, reply) => drop(reply.send(Err(store_is_away()))),
+            SessionMsg::NextTurn(reply) => drop(reply.send(Err(store_is_away()))),
+            _ => {}
+        }
     }
 
     pub(super) fn submit(&mut self, submit: Submit) {
@@ -255,7 +279,7 @@ impl State {
         place(self, Accepted { writer, call, permit, detached, record: None });
     }
 
-    fn refuse(&mut self, submit: Submit, failure: Failure) {
+    fn refuse(&self, submit: Submit, failure: Failure) {
         self.env.turns.forget(submit.writer.log());
         // A client that is gone needs no refusal.
         let _ = submit.reply.send(Err(Refused::Failed(failure)));
@@ -274,7 +298,13 @@ impl State {
         let start = Start { writer, call, permit, detached, record, candidates, model, serial };
         let running = Running::start(self.me.clone(), &self.env, &mut self.held, start);
         let left_alone = (!running.has_readers()).then(|| running.turn().clone());
+        let turn = running.turn().clone();
         self.running = Some(Box::new(running));
+        self.residence.activity.set_running(true);
+        for follower in self.followers.drain(..) {
+            // Whoever asked may be gone.
+            let _ = follower.send(Ok(turn.clone()));
+        }
         if let Some(turn) = left_alone {
             // Its client left while it waited; the phase is `Running` by now, or soon will be.
             let _ = self.me.cast(SessionMsg::Abandoned(turn));
@@ -324,13 +354,6 @@ impl State {
         }
     }
 
-    pub(super) fn hedge(&mut self, of: u64) {
-        let Some(running) = &mut self.running else { return };
-        self.serial += 1;
-        let again = Again { actor: self.me.clone(), env: &self.env, serial: self.serial };
-        running.hedge(again, &self.held, of);
-    }
-
     fn fall_back(&mut self, failure: &Failure) -> bool {
         let Some(running) = &mut self.running else { return false };
         self.serial += 1;
@@ -349,6 +372,7 @@ impl State {
 
     pub(super) fn finish(&mut self, ending: Ending) {
         let Some(running) = self.running.take() else { return };
+        self.residence.activity.set_running(false);
         let head_before = self.held.record().head;
         let claimed = running.base();
         let finished = running.finish(&self.env, &mut self.held, ending);
@@ -384,10 +408,10 @@ impl State {
         }
     }
 
-    pub(super) fn end(&mut self, reason: EndReason, reply: oneshot::Sender<bool>) {
+    pub(super) fn end(&mut self, reason: EndReason, reply: oneshot::Sender<Result<(), Failure>>) {
         if reason == EndReason::Evicted && self.running.is_some() {
             // Whoever asked may be gone.
-            let _ = reply.send(false);
+            let _ = reply.send(Err(busy()));
             return;
         }
         if self.phase.step(Input::End) != Effect::Finish {
@@ -425,10 +449,7 @@ impl State {
 
     pub(super) fn retire(&mut self) {
         // What could not be saved is not put away.
-        if self.saving == 0
-            && !self.save_again()
-            && self.phase.step(Input::Retire) == Effect::Passivate
-        {
+        if self.saving == 0 && !self.save() && self.phase.step(Input::Retire) == Effect::Passivate {
             self.depart();
         }
     }

@@ -17,6 +17,7 @@ use crate::turn::{
 use super::actor::{Beginning, Birth, Call, Hold, Refused, SessionActor, SessionMsg, Submit};
 use super::conversation::drop_restated;
 use super::identity::{self, Found, Transcript};
+use super::phrases::Phrases;
 use super::running::Detached;
 use super::supervisor::SupervisorMsg;
 use super::turn_log::{TurnLog, TurnMeta, TurnReader};
@@ -96,6 +97,9 @@ impl Sessions {
     async fn submit_new(&self, mut submission: Submission) -> Result<TurnReader, Failure> {
         let permit = self.permit()?;
         drop_restated(&mut submission.request.messages);
+        let phrases = Phrases::of(&submission.route.model.voice);
+        phrases.take_out(&mut submission.request.messages);
+        self.settle_what_is_new(&mut submission.request);
         let destination = self.destination(&submission).await?;
         if !destination.is_ephemeral && self.env.directory.get(&destination.key).is_none() {
             self.make_room(&destination.key, destination.is_new).await;
@@ -127,6 +131,15 @@ impl Sessions {
             self.env.heads.register(head, key);
         }
         handed
+    }
+
+    /// A client that names nothing to go on from may resend the conversation in a dialect that
+    /// takes only what is new: then the transcript tells its session, as it does elsewhere.
+    fn settle_what_is_new(&self, request: &mut TurnRequest) {
+        let hints = &request.hints;
+        let goes_on = hints.named.is_some() || hints.previous.is_some();
+        let is_found = self.env.config.session.match_transcripts;
+        request.is_delta &= goes_on || !is_found || request.keeping == Keeping::Nothing;
     }
 
     async fn hand_over(
@@ -292,7 +305,7 @@ impl Sessions {
     }
 
     /// Has those that rest make room before the house is full.
-    fn check_crowd(&self) -> Result<(), Failure> {
+    pub(super) fn check_crowd(&self) -> Result<(), Failure> {
         let crowd = self.env.directory.crowd(&self.env.config.session);
         if crowd.is_near() && self.env.directory.calls_for_room() {
             // The sweep is over before the next is called for.
@@ -327,19 +340,23 @@ impl Sessions {
         })
     }
 
-    /// Lets the tenant's oldest session go when it has as many as it may and one more comes.
+    /// Lets the tenant's oldest session go when it has as many as it may, or as much, and one
+    /// more comes.
     /// `is_new` says that this is surely not one of them.
     pub(super) async fn make_room(&self, key: &SessionKey, is_new: bool) {
         let Ok(census) = self.env.store.census(key.tenant.clone()).await else { return };
         let Some(oldest) = census.oldest else { return };
-        if census.sessions < self.env.config.session.max_per_tenant {
+        let config = &self.env.config;
+        let most = config.store.tenant_bytes.map_or(u64::MAX, |bytes| bytes as u64);
+        if census.sessions < config.session.max_per_tenant && census.bytes <= most {
             return;
         }
         if !is_new && matches!(self.env.store.load(key.clone()).await, Ok(Some(_))) {
             return;
         }
         self.env.metrics.rate_limited(Limit::TenantSessions);
-        self.forget(&oldest, EndReason::Evicted).await;
+        // One that is busy is not the oldest for long.
+        let _ = self.forget(&oldest, EndReason::Evicted).await;
     }
 }
 

@@ -127,7 +127,7 @@ impl TurnLog {
     pub(super) fn follow(self: &Arc<Self>, after: u64) -> TurnReader {
         self.readers.fetch_add(1, Ordering::AcqRel);
         let next = usize::try_from(after).unwrap_or(usize::MAX);
-        TurnReader { log: Arc::clone(self), next }
+        TurnReader { log: Arc::clone(self), next, is_repeat: false }
     }
 
     pub(super) fn meta(&self) -> &TurnMeta {
@@ -205,6 +205,7 @@ impl Drop for TurnWriter {
 pub struct TurnReader {
     log: Arc<TurnLog>,
     next: usize,
+    is_repeat: bool,
 }
 
 impl TurnReader {
@@ -240,6 +241,25 @@ impl TurnReader {
         let state = self.log.state();
         let upto = self.next.min(state.events.len());
         state.events[..upto].to_vec()
+    }
+
+    /// The same reader for a request that came before.
+    pub(super) fn of_a_repeat(mut self) -> Self {
+        self.is_repeat = true;
+        self
+    }
+
+    /// Whether the turn was asked for by an earlier request, of which this one is a repeat.
+    #[must_use]
+    pub fn is_repeat(&self) -> bool {
+        self.is_repeat
+    }
+
+    /// The same reader before the first event.
+    #[must_use]
+    pub fn from_the_beginning(mut self) -> Self {
+        self.next = 0;
+        self
     }
 
     /// What the turn is.

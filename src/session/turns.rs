@@ -1,14 +1,17 @@
 //! Turns looked up by their ids: those that run, those that ended lately, those in the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::metrics::StoreOp;
 use crate::store::{StoredTurn, TurnRecord};
-use crate::turn::{Failure, FailureKind, IdempotencyKey, SessionKey, TenantId, TurnEvent, TurnId};
+use crate::turn::{
+    Failure, FailureKind, IdempotencyKey, ModelName, SessionKey, TenantId, TurnEvent, TurnId,
+};
 
-use super::actor::SessionMsg;
+use super::actor::{Beginning, SessionMsg};
 use super::conversation::Edit;
 use super::manage::store_failed;
 use super::turn_log::{TurnLog, TurnMeta, TurnReader};
@@ -31,6 +34,28 @@ impl Sessions {
         };
         self.env.metrics.stream_resumed();
         Ok(reader)
+    }
+
+    /// The turn of a session that runs, or the next one to begin within so long.
+    ///
+    /// # Errors
+    /// `SessionNotFound`, also for another tenant's; `TurnNotFound` when none has begun by then;
+    /// `Overloaded` where too many wait.
+    pub async fn next_turn(&self, key: &SessionKey, patience: Duration) -> Result<TurnId, Failure> {
+        let waits = async {
+            loop {
+                self.read(key).await?;
+                let actor = self.spawn_with(key, ModelName::none(), Beginning::Load)?;
+                let (reply, answer) = oneshot::channel();
+                // One that is gone, or goes before a turn begins, leaves it to the next.
+                let _ = actor.cast(SessionMsg::NextTurn(reply));
+                match answer.await {
+                    Ok(answered) => return answered,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        tokio::time::timeout(patience, waits).await.unwrap_or_else(|_| Err(no_next_turn(patience)))
     }
 
     /// A tenant's turn that is kept, whether it runs or has ended.
@@ -88,7 +113,8 @@ impl Sessions {
         }
     }
 
-    /// Forgets a turn and takes what it brought out of its session.
+    /// Forgets a turn and takes what it brought out of its session; a session that nobody named
+    /// ends with its last turn.
     ///
     /// # Errors
     /// `ResponseNotFound`, also for another tenant's; `SessionBusy` while a turn of the session
@@ -97,7 +123,9 @@ impl Sessions {
         let stored = self.turn(tenant, turn).await?;
         let key = &stored.record.key;
         match self.edit(key, Edit::RemoveTurn(turn.clone())).await {
-            Ok(snapshot) if snapshot.record.messages.is_empty() => self.end(key).await?,
+            Ok(snapshot) if snapshot.record.messages.is_empty() && key.id.is_nobodys_choice() => {
+                self.end(key).await?;
+            }
             Ok(_) => {}
             // Nothing of it is left there.
             Err(failure)
@@ -170,7 +198,7 @@ impl Sessions {
         };
         match events {
             Some(events) if matches!(events.last(), Some(TurnEvent::Failed(_))) => Ok(None),
-            Some(_) => self.resume(tenant, &turn, 0).await.map(Some),
+            Some(_) => self.resume(tenant, &turn, 0).await.map(|it| Some(it.of_a_repeat())),
             // It ended too long ago to be told again, and did what it did.
             None => Ok(None),
         }
@@ -201,6 +229,12 @@ fn no_turn() -> Failure {
         FailureKind::TurnNotFound,
         "no turn of this id can be resumed; it ended too long ago, or never was",
     )
+}
+
+fn no_next_turn(patience: Duration) -> Failure {
+    let message =
+        format!("no turn of this session began within {} seconds; ask again", patience.as_secs());
+    Failure::new(FailureKind::TurnNotFound, message)
 }
 
 fn no_response() -> Failure {

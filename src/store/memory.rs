@@ -276,72 +276,11 @@ impl SessionStore for MemoryStore {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::time::Duration;
-
+    use super::super::contract;
     use super::*;
 
-    fn record(tenant: &str, id: &str, age: u64) -> Arc<Record> {
-        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000 - age);
-        Arc::new(Record {
-            key: SessionKey { tenant: tenant.parse().unwrap(), id: id.parse().unwrap() },
-            model: "m".parse().unwrap(),
-            created_at: at,
-            last_active: at,
-            turns: 1,
-            messages: Vec::new(),
-            dropped: 0,
-            marks: Vec::new(),
-            system: Arc::default(),
-            metadata: BTreeMap::new(),
-            head: None,
-            upstream: None,
-            branches: 0,
-            asked: None,
-            moved: None,
-        })
-    }
-
-    fn save(record: Arc<Record>) -> Save {
-        Save { record, unchanged: 0 }
-    }
-
-    fn of(tenant: &str) -> Query {
-        Query { tenant: Some(tenant.parse().unwrap()), limit: 10, ..Query::default() }
-    }
-
     #[tokio::test]
-    async fn a_session_is_found_by_its_own_tenant_only() {
-        let store = MemoryStore::default();
-        store.save(save(record("acme", "s1", 0))).await.unwrap();
-        let theirs = SessionKey { tenant: "other".parse().unwrap(), id: "s1".parse().unwrap() };
-        assert!(store.load(theirs.clone()).await.unwrap().is_none());
-        assert!(!store.remove(theirs).await.unwrap());
-        let ours = SessionKey { tenant: "acme".parse().unwrap(), id: "s1".parse().unwrap() };
-        assert!(store.load(ours).await.unwrap().is_some());
-    }
-
-    #[tokio::test]
-    async fn saving_again_replaces_and_moves_to_the_front() {
-        let store = MemoryStore::default();
-        for (id, age) in [("s1", 30), ("s2", 20), ("s1", 10)] {
-            store.save(save(record("acme", id, age))).await.unwrap();
-        }
-        let listed = store.list(of("acme")).await.unwrap();
-        let ids: Vec<_> = listed.iter().map(|record| record.key.id.as_str().to_owned()).collect();
-        assert_eq!(ids, ["s1", "s2"]);
-        let census = store.census("acme".parse().unwrap()).await.unwrap();
-        assert_eq!((census.sessions, census.oldest.unwrap().id.as_str()), (2, "s2"));
-    }
-
-    #[tokio::test]
-    async fn only_sessions_without_recent_activity_are_expired() {
-        let store = MemoryStore::default();
-        store.save(save(record("acme", "old", 500))).await.unwrap();
-        store.save(save(record("acme", "new", 1))).await.unwrap();
-        let before = SystemTime::UNIX_EPOCH + Duration::from_secs(900);
-        let expired = store.expired(before, 10).await.unwrap();
-        assert_eq!(expired.len(), 1);
-        assert_eq!(expired[0].key.id.as_str(), "old");
+    async fn memory_does_what_every_store_does() {
+        contract::hold(|| (Arc::new(MemoryStore::default()) as Arc<dyn SessionStore>, ())).await;
     }
 }

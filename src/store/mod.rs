@@ -5,7 +5,7 @@
 //! before its upstream has answered ([`begin`](SessionStore::begin)) and when it has ended
 //! ([`end`](SessionStore::end)), and a store that lasts fetches what happens in between by
 //! itself, from the turn's [`LiveTurn`]. To add one, write `store/<kind>.rs` with a
-//! [`SessionStore`], and have it pass `store/contract.rs`.
+//! [`SessionStore`], and have it pass `store/contract/`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,9 +19,14 @@ use crate::turn::{
     TurnId, UpstreamSessionId,
 };
 
+#[cfg(test)]
+mod contract;
 mod memory;
+pub mod sqlite;
+mod stored;
 
 pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
 
 /// Everything that a session is, but for a turn that is running.
 #[derive(Debug, Clone)]

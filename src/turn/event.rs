@@ -4,12 +4,13 @@
 //!
 //! ```text
 //! turn  = Started { event } ( Finished | Failed )
-//! event = Text | Reasoning | Thought | ToolCallStarted { ToolCallArguments } | ReturnControl
-//!       | Citation | Trace | File | Usage | UsageByCollaborator
+//! event = Filler | Text | Reasoning | Thought | ToolCallStarted { ToolCallArguments }
+//!       | ReturnControl | Citation | Trace | File | Usage | UsageByCollaborator | StopSequence
+//!       | Logprobs
 //! ```
 //!
 //! Tool calls are numbered from 0 without gaps, and the arguments of one are complete before the
-//! next one starts.
+//! next one starts. `Filler` comes once at most, before any text and any call.
 
 use std::sync::Arc;
 
@@ -23,6 +24,10 @@ use super::{Confirmation, Failure, FileId, Thought};
 pub enum TurnEvent {
     /// The session took the turn from its queue and called the backend. Always first.
     Started,
+    /// A sentence that bridges the silence before the answer, with the space that parts it from
+    /// what follows. Only who listens gets it: it is no part of the answer, of the transcript, or
+    /// of what is compared with it. The session speaks it, no backend does.
+    Filler(Arc<str>),
     /// A piece of the answer, whole characters only.
     Text(Arc<str>),
     /// A piece of what the model thought on the way to the answer.
@@ -63,6 +68,11 @@ pub enum TurnEvent {
     /// How much of the usage was whose, where several agents worked on the answer; later ones
     /// replace earlier ones.
     UsageByCollaborator(Arc<[CollaboratorUsage]>),
+    /// One of the texts in the request's [`stop`](super::Generation::stop) ended the answer:
+    /// which one, where that is known. At most once, before `Finished(Stop)`.
+    StopSequence(Option<Arc<str>>),
+    /// How likely the tokens of the text that came last were, where the client asks for it.
+    Logprobs(Arc<Logprobs>),
     /// The turn ended as it should. Last.
     Finished(FinishReason),
     /// The turn ended as it should not. Last.
@@ -82,12 +92,14 @@ impl TurnEvent {
     #[must_use]
     pub fn is_visible(&self) -> bool {
         match self {
-            Self::Text(_)
+            Self::Filler(_)
+            | Self::Text(_)
             | Self::Reasoning(_)
             | Self::ToolCallStarted { .. }
             | Self::ToolCallArguments { .. }
             | Self::ReturnControl(_)
             | Self::File(_)
+            | Self::Logprobs(_)
             | Self::Finished(_)
             | Self::Failed(_) => true,
             Self::Started
@@ -95,7 +107,8 @@ impl TurnEvent {
             | Self::Citation(_)
             | Self::Trace(_)
             | Self::Usage(_)
-            | Self::UsageByCollaborator(_) => false,
+            | Self::UsageByCollaborator(_)
+            | Self::StopSequence(_) => false,
         }
     }
 
@@ -105,7 +118,7 @@ impl TurnEvent {
         const FIXED: usize = 64;
         FIXED
             + match self {
-                Self::Text(text) | Self::Reasoning(text) => text.len(),
+                Self::Filler(text) | Self::Text(text) | Self::Reasoning(text) => text.len(),
                 Self::Thought(thought) => thought.weight(),
                 Self::ToolCallStarted { id, name, .. } => id.len() + name.len(),
                 Self::ToolCallArguments { delta, .. } => delta.len(),
@@ -114,6 +127,8 @@ impl TurnEvent {
                 Self::Trace(trace) => trace.weight,
                 Self::File(file) => file.bytes.len(),
                 Self::UsageByCollaborator(shares) => shares.len() * FIXED,
+                Self::Logprobs(logprobs) => logprobs.weight,
+                Self::StopSequence(text) => text.as_ref().map_or(0, |text| text.len()),
                 Self::Started | Self::Usage(_) | Self::Finished(_) | Self::Failed(_) => 0,
             }
     }
@@ -122,7 +137,8 @@ impl TurnEvent {
 /// Why a turn ended as it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model had said everything, or met a stop sequence.
+    /// The model had said everything, or met a stop sequence
+    /// ([`StopSequence`](TurnEvent::StopSequence)).
     Stop,
     /// A token or byte limit cut the answer.
     Length,
@@ -157,6 +173,8 @@ pub struct Usage {
     pub output_tokens: u64,
     /// Of the input, those read from a prompt cache.
     pub cached_input_tokens: u64,
+    /// Of the input, those written to a prompt cache.
+    pub cache_written_tokens: u64,
     /// Of the output, those spent on reasoning.
     pub reasoning_tokens: u64,
     /// Counted by us, not told by the upstream.
@@ -170,12 +188,21 @@ impl Usage {
         self.input_tokens.saturating_add(self.output_tokens)
     }
 
+    /// Of the input, those that no prompt cache had or took.
+    #[must_use]
+    pub fn uncached_tokens(&self) -> u64 {
+        let cached = self.cached_input_tokens.saturating_add(self.cache_written_tokens);
+        self.input_tokens.saturating_sub(cached)
+    }
+
     /// Adds what a further upstream call of the same turn used.
     pub fn add(&mut self, other: &Self) {
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.cached_input_tokens =
             self.cached_input_tokens.saturating_add(other.cached_input_tokens);
+        self.cache_written_tokens =
+            self.cache_written_tokens.saturating_add(other.cache_written_tokens);
         self.reasoning_tokens = self.reasoning_tokens.saturating_add(other.reasoning_tokens);
         self.estimated |= other.estimated;
     }
@@ -197,6 +224,17 @@ pub struct ReturnControl {
     pub invocation_id: String,
     /// The calls, each in the service's own JSON spelling.
     pub inputs: Vec<Value>,
+    /// Roughly how many bytes it holds.
+    pub weight: usize,
+}
+
+/// How likely tokens were (`logprobs` of OpenAI's chat), an entry each in OpenAI's spelling.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logprobs {
+    /// Tokens of the answer.
+    pub content: Vec<Value>,
+    /// Tokens of a refusal.
+    pub refusal: Vec<Value>,
     /// Roughly how many bytes it holds.
     pub weight: usize,
 }

@@ -25,6 +25,8 @@ pub enum FailureKind {
     InvalidApiKey,
     /// The tenant may not use this model.
     ModelNotAllowed,
+    /// The key may not do this.
+    NotAllowed,
     /// No route at this path.
     NotFound,
     /// No model of this name, or the upstream does not know its agent.
@@ -98,6 +100,7 @@ impl FailureKind {
         Self::RequestTimeout,
         Self::InvalidApiKey,
         Self::ModelNotAllowed,
+        Self::NotAllowed,
         Self::NotFound,
         Self::ModelNotFound,
         Self::SessionNotFound,
@@ -136,6 +139,7 @@ impl FailureKind {
             Self::RequestTimeout => "request_timeout",
             Self::InvalidApiKey => "invalid_api_key",
             Self::ModelNotAllowed => "model_not_allowed",
+            Self::NotAllowed => "not_allowed",
             Self::NotFound => "not_found",
             Self::ModelNotFound => "model_not_found",
             Self::SessionNotFound => "session_not_found",
@@ -174,7 +178,7 @@ impl FailureKind {
             | Self::PreviousResponseNotFound
             | Self::ContextLengthExceeded => 400,
             Self::InvalidApiKey => 401,
-            Self::ModelNotAllowed => 403,
+            Self::ModelNotAllowed | Self::NotAllowed => 403,
             Self::NotFound
             | Self::ModelNotFound
             | Self::SessionNotFound
@@ -221,7 +225,7 @@ impl FailureKind {
             | Self::MethodNotAllowed
             | Self::UpstreamRejected
             | Self::ContextLengthExceeded => "invalid_request_error",
-            Self::ModelNotAllowed => "permission_error",
+            Self::ModelNotAllowed | Self::NotAllowed => "permission_error",
             Self::SessionBusy => "conflict_error",
             Self::RateLimited | Self::QueueFull | Self::UpstreamThrottled => "rate_limit_error",
             Self::UpstreamDenied
@@ -247,6 +251,7 @@ impl FailureKind {
             | Self::RequestTimeout
             | Self::InvalidApiKey
             | Self::ModelNotAllowed
+            | Self::NotAllowed
             | Self::NotFound
             | Self::ModelNotFound
             | Self::SessionNotFound
@@ -297,6 +302,7 @@ impl FailureKind {
             | Self::UnsupportedMediaType
             | Self::InvalidApiKey
             | Self::ModelNotAllowed
+            | Self::NotAllowed
             | Self::NotFound
             | Self::ModelNotFound
             | Self::SessionNotFound

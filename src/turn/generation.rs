@@ -32,6 +32,8 @@ pub struct Generation {
     pub format: AnswerFormat,
     /// How much the model thinks before it answers.
     pub effort: Option<Effort>,
+    /// The same in tokens, where the client's dialect counts them; `effort` says it in a word.
+    pub thinking_budget: Option<u32>,
     /// The service tier, as the client calls it (`auto`, `default`, `flex`, `priority`).
     pub service_tier: Option<String>,
     /// Members of the request that no other field holds, in OpenAI's spelling: upstreams that

@@ -170,6 +170,13 @@ impl SessionId {
         Self(format!("conv_{}", Uuid::new_v4().simple()).into())
     }
 
+    /// Whether it looks like an id that [`generate`](Self::generate) made: nobody named the
+    /// session, or asked for one.
+    #[must_use]
+    pub fn is_nobodys_choice(&self) -> bool {
+        self.0.starts_with("sess_")
+    }
+
     /// The id under which a fork of this session keeps the branch it left, the `number`th one.
     #[must_use]
     pub fn branch(&self, number: u32) -> Self {
@@ -251,6 +258,8 @@ mod tests {
     #[test]
     fn ids_of_our_own_have_their_own_shape() {
         assert!(SessionId::generate().as_str().parse::<SessionId>().is_ok());
+        assert!(SessionId::generate().is_nobodys_choice());
+        assert!(!SessionId::generate_conversation().is_nobodys_choice());
         assert!(UpstreamSessionId::generate().as_str().parse::<UpstreamSessionId>().is_ok());
         assert!(TurnId::generate().as_str().parse::<TurnId>().is_ok());
     }

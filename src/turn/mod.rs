@@ -17,8 +17,8 @@ pub mod transcript;
 
 pub use embedding::{EmbeddingInput, EmbeddingRequest, Embeddings};
 pub use event::{
-    Citation, CollaboratorUsage, FinishReason, OutputFile, Reference, ReturnControl, Span, Trace,
-    TurnEvent, Usage,
+    Citation, CollaboratorUsage, FinishReason, Logprobs, OutputFile, Reference, ReturnControl,
+    Span, Trace, TurnEvent, Usage,
 };
 pub use failure::{Failure, FailureKind, Fault};
 pub use generation::{AnswerFormat, Effort, Generation, JsonSchema, ToolChoice};
@@ -32,5 +32,6 @@ pub use request::{
     SessionHints, Tool, ToolErrors, TurnPolicy, TurnRequest,
 };
 pub use transcript::{
-    Confirmation, Fold, GrammarError, Message, Part, Role, Status, Thought, ToolCall,
+    CacheLife, CachePoint, Confirmation, Fold, GrammarError, Message, Part, Role, Status, Thought,
+    ToolCall,
 };

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Generation, ItemReference, Message, ModelName, SessionId, ToolChoice, TurnId};
+use super::{
+    CacheLife, Generation, ItemReference, Message, ModelName, SessionId, ToolChoice, TurnId,
+};
 
 /// One turn, as asked for.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +54,8 @@ pub struct TurnRequest {
     /// What of the turn is kept once it is over.
     pub keeping: Keeping,
     /// Whether the messages are what is new, whatever they look like, and the instructions only
-    /// this turn's. Otherwise they may be the whole conversation, which is found out.
+    /// this turn's. Otherwise they may be the whole conversation, which is found out; so they
+    /// may where the request names nothing that it goes on from.
     pub is_delta: bool,
     /// Whether the turn runs without its client, who looks for it later.
     pub is_background: bool,
@@ -144,7 +147,7 @@ impl DisconnectPolicy {
 }
 
 /// A function that the client can run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tool {
     /// Its name: 1 to 64 of `[a-zA-Z0-9_-]`.
     pub name: String,
@@ -152,6 +155,10 @@ pub struct Tool {
     pub description: Option<String>,
     /// The JSON schema of its arguments, an object.
     pub parameters: Option<Value>,
+    /// Whether the arguments must fit the schema to the letter, if the client says.
+    pub strict: Option<bool>,
+    /// Whether the client wants the prompt kept up to here, and how long.
+    pub cache: Option<CacheLife>,
 }
 
 /// Results of a hand-over in the upstream's own spelling.

@@ -72,6 +72,32 @@ pub enum Part {
     },
 }
 
+/// A place up to which the client wants its model to keep the prompt, so that a later one which
+/// begins the same costs less. Changes nothing of what is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CachePoint {
+    /// How many parts of the message stand before it.
+    pub after: usize,
+    /// How long the prompt is to be kept.
+    pub life: CacheLife,
+}
+
+/// How long a prompt is to be kept, counted from its last use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheLife {
+    /// As long as every cache keeps one.
+    #[default]
+    FiveMinutes,
+    /// Longer, which not every model has.
+    Hour,
+}
+
+impl CacheLife {
+    /// Every life with its name in requests.
+    pub const NAMES: &'static [(&'static str, Self)] =
+        &[("5m", Self::FiveMinutes), ("1h", Self::Hour)];
+}
+
 /// A call that the assistant made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolCall {
@@ -137,6 +163,9 @@ pub struct Message {
     pub tool_calls: Vec<ToolCall>,
     /// The call that a tool message answers.
     pub tool_call_id: Option<String>,
+    /// Where the client wants the prompt kept, in order. Of an assistant and of a tool these stand
+    /// behind the whole message.
+    pub cache_points: Vec<CachePoint>,
     /// How complete it is.
     pub status: Status,
 }
@@ -150,15 +179,32 @@ impl Message {
             thoughts: Vec::new(),
             tool_calls: Vec::new(),
             tool_call_id: None,
+            cache_points: Vec::new(),
             status: Status::Completed,
         }
+    }
+
+    /// Marks its end as a place up to which the prompt is to be kept, if it says anything.
+    pub fn keep_to_here(&mut self, life: CacheLife) {
+        let after = self.parts.len();
+        if after == 0 && self.tool_calls.is_empty() && self.tool_call_id.is_none() {
+            return;
+        }
+        self.cache_points.retain(|point| point.after != after);
+        self.cache_points.push(CachePoint { after, life });
     }
 
     /// Its texts, joined by blank lines; attachments are left out.
     #[must_use]
     pub fn plain_text(&self) -> String {
+        Self::text_of(&self.parts)
+    }
+
+    /// The texts among some parts, joined in the same way.
+    #[must_use]
+    pub fn text_of(parts: &[Part]) -> String {
         let mut joined = String::new();
-        for part in &self.parts {
+        for part in parts {
             let Part::Text(text) = part else { continue };
             if !joined.is_empty() {
                 joined.push_str("\n\n");
@@ -268,11 +314,14 @@ impl Fold {
             TurnEvent::Failed(_) => self.ended = Some(Status::Failed),
             TurnEvent::Thought(thought) => self.thoughts.push(Thought::clone(thought)),
             TurnEvent::ReturnControl(handed) => self.handed = Some(Arc::clone(handed)),
-            TurnEvent::Reasoning(_)
+            TurnEvent::Filler(_)
+            | TurnEvent::Reasoning(_)
             | TurnEvent::Citation(_)
             | TurnEvent::Trace(_)
             | TurnEvent::File(_)
-            | TurnEvent::UsageByCollaborator(_) => {}
+            | TurnEvent::UsageByCollaborator(_)
+            | TurnEvent::StopSequence(_)
+            | TurnEvent::Logprobs(_) => {}
         }
         Ok(())
     }
@@ -302,6 +351,12 @@ impl Fold {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Whether neither a text nor a call has come, as far as anybody could hear.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.text.trim().is_empty() && self.calls.is_empty()
     }
 
     /// What the backend last told of usage.
@@ -357,6 +412,7 @@ impl Fold {
             thoughts: self.thoughts,
             tool_calls: self.calls,
             tool_call_id: None,
+            cache_points: Vec::new(),
             status: self.ended.unwrap_or(Status::Interrupted),
         }
     }
@@ -402,6 +458,16 @@ mod tests {
         assert_eq!(message.plain_text(), "Let me see.");
         assert_eq!(message.tool_calls[0].arguments, "{\"a\":1}");
         assert_eq!(message.status, Status::Completed);
+    }
+
+    #[test]
+    fn a_filler_is_no_part_of_the_message() {
+        let mut fold =
+            fold(&[TurnEvent::Started, TurnEvent::Filler("One moment. ".into())]).unwrap();
+        assert!(fold.is_silent());
+        fold.push(&TurnEvent::Text("Hello!".into())).unwrap();
+        assert!(!fold.is_silent());
+        assert_eq!(fold.into_message().plain_text(), "Hello!");
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::turn::request::named;
@@ -104,7 +103,7 @@ pub(super) fn tool(
     })?;
     let parameters = schema.map(|raw| allowance.object(raw)).transpose();
     let parameters = parameters.map_err(|why| wrong(format!("{at}.{member}"), why))?;
-    Ok(Tool { name, description, parameters })
+    Ok(Tool { name, description, parameters, ..Tool::default() })
 }
 
 /// Puts tools and the choice among them into a request; `params` are the names of both there.
@@ -172,7 +171,7 @@ pub(super) struct Thinking {
 
 impl Thinking {
     /// Checks it and puts it into a request whose length is known; `at` is its place there. An
-    /// exact budget goes along as the client spelled it, for models that know budgets.
+    /// exact budget goes along for models that know budgets.
     ///
     /// # Errors
     /// [`FailureKind::BadRequest`](crate::turn::FailureKind) at the member at fault.
@@ -195,8 +194,7 @@ impl Thinking {
                     return Err(wrong(param, &why));
                 }
                 generation.effort = Some(effort_of(budget));
-                let thinking = json!({ "type": "enabled", "budget_tokens": budget });
-                generation.extra.insert("thinking".to_owned(), thinking);
+                generation.thinking_budget = Some(u32::try_from(budget).unwrap_or(u32::MAX));
             }
             _ => {
                 return Err(wrong(format!("{at}.type"), "must be enabled, adaptive or disabled"));

@@ -33,7 +33,9 @@ fn exception(kind: FailureKind) -> &'static str {
         | FailureKind::MethodNotAllowed
         | FailureKind::ContextLengthExceeded
         | FailureKind::UpstreamRejected => "ValidationException",
-        FailureKind::InvalidApiKey | FailureKind::ModelNotAllowed => "AccessDeniedException",
+        FailureKind::InvalidApiKey | FailureKind::ModelNotAllowed | FailureKind::NotAllowed => {
+            "AccessDeniedException"
+        }
         FailureKind::NotFound
         | FailureKind::ModelNotFound
         | FailureKind::SessionNotFound
@@ -103,11 +105,13 @@ pub(super) fn invoke_headers(
                 _ => None,
             });
             let usage = usage.unwrap_or_default();
-            let read = usage.input_tokens.saturating_sub(usage.cached_input_tokens);
-            headers.push(("x-amzn-bedrock-input-token-count", read.to_string()));
+            let read = usage.uncached_tokens().to_string();
+            headers.push(("x-amzn-bedrock-input-token-count", read));
             headers.push(("x-amzn-bedrock-output-token-count", usage.output_tokens.to_string()));
             let cached = usage.cached_input_tokens.to_string();
             headers.push(("x-amzn-bedrock-cache-read-input-token-count", cached));
+            let written = usage.cache_written_tokens.to_string();
+            headers.push(("x-amzn-bedrock-cache-write-input-token-count", written));
         }
     }
     headers

@@ -5,6 +5,8 @@
 //! begin and end. What has no block in these formats (citations, files, traces) makes none. A
 //! failure leaves the block that is open without its end.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::turn::{FinishReason, Thought, TurnEvent, Usage};
@@ -60,6 +62,18 @@ pub(super) struct Blocks {
     open: Option<Kind>,
     has_calls: bool,
     usage: Usage,
+    /// What came of the request's stop texts, if one did.
+    stopped_at: Option<Option<Arc<str>>>,
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) reason: FinishReason,
+    /// Whether it was one of the request's stop texts that ended it.
+    pub(super) is_stopped: bool,
+    /// That text, where it is known.
+    pub(super) stop_sequence: Option<Arc<str>>,
 }
 
 /// No event takes more steps.
@@ -94,10 +108,16 @@ impl Blocks {
                 self.usage = *usage;
                 [None; MOST_STEPS]
             }
+            TurnEvent::StopSequence(text) => {
+                self.stopped_at = Some(text.clone());
+                [None; MOST_STEPS]
+            }
             TurnEvent::Finished(_) => [self.stop(), None, None],
             // A failure leaves the open block open: its end would say that it is complete, and
             // clients run a call by that.
-            TurnEvent::Text(_)
+            // These formats have no mark for a filler, so it is left out.
+            TurnEvent::Filler(_)
+            | TurnEvent::Text(_)
             | TurnEvent::Reasoning(_)
             | TurnEvent::ToolCallArguments { .. }
             | TurnEvent::Started
@@ -106,6 +126,7 @@ impl Blocks {
             | TurnEvent::Trace(_)
             | TurnEvent::File(_)
             | TurnEvent::UsageByCollaborator(_)
+            | TurnEvent::Logprobs(_)
             | TurnEvent::Failed(_) => [None; MOST_STEPS],
         };
         steps.into_iter().flatten()
@@ -156,13 +177,15 @@ impl Blocks {
         self.usage
     }
 
-    /// Why the turn ended, as a client that runs tools has to know it: what made calls waits for
+    /// How the turn ended, as a client that runs tools has to know it: what made calls waits for
     /// their results.
-    pub(super) fn finish(&self, reason: FinishReason) -> FinishReason {
-        match reason {
+    pub(super) fn end(&self, reason: FinishReason) -> End {
+        let reason = match reason {
             FinishReason::Stop if self.has_calls => FinishReason::ToolCalls,
             other => other,
-        }
+        };
+        let stopped_at = self.stopped_at.clone().filter(|_| reason == FinishReason::Stop);
+        End { reason, is_stopped: stopped_at.is_some(), stop_sequence: stopped_at.flatten() }
     }
 }
 
@@ -180,19 +203,19 @@ pub(super) enum Block<'e> {
 pub(super) struct Row<'e> {
     pub(super) blocks: Vec<Block<'e>>,
     pub(super) usage: Usage,
-    pub(super) finish: FinishReason,
+    pub(super) end: End,
 }
 
 impl<'e> Row<'e> {
     /// Reads a turn to its end.
     pub(super) fn of(events: &'e [TurnEvent]) -> Self {
-        let mut row =
-            Self { blocks: Vec::new(), usage: Usage::default(), finish: FinishReason::Stop };
         let mut blocks = Blocks::default();
+        let end = blocks.end(FinishReason::Stop);
+        let mut row = Self { blocks: Vec::new(), usage: Usage::default(), end };
         for event in events {
             blocks.take(event).for_each(|step| row.take(step));
             if let TurnEvent::Finished(reason) = event {
-                row.finish = blocks.finish(*reason);
+                row.end = blocks.end(*reason);
             }
         }
         row.usage = blocks.usage();
@@ -273,8 +296,8 @@ mod tests {
         let end = TurnEvent::Finished(FinishReason::Stop);
         assert_eq!(steps(&mut blocks, &end), [Step::Stop(3)]);
         assert_eq!(steps(&mut blocks, &end), []);
-        assert_eq!(blocks.finish(FinishReason::Stop), FinishReason::ToolCalls);
-        assert_eq!(blocks.finish(FinishReason::Length), FinishReason::Length);
+        assert_eq!(blocks.end(FinishReason::Stop).reason, FinishReason::ToolCalls);
+        assert_eq!(blocks.end(FinishReason::Length).reason, FinishReason::Length);
     }
 
     #[test]
@@ -316,6 +339,6 @@ mod tests {
             Block::Call { id: "c", name: "f", arguments: "{\"a\":1}".to_owned() },
         ];
         assert_eq!(row.blocks, expected);
-        assert_eq!(row.finish, FinishReason::ToolCalls);
+        assert_eq!(row.end.reason, FinishReason::ToolCalls);
     }
 }

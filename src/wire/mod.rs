@@ -22,6 +22,7 @@ mod bedrock_frames;
 mod blocks;
 mod body;
 mod bounded;
+mod cache_mark;
 pub mod caller;
 mod citations;
 pub mod claude;
@@ -38,12 +39,16 @@ pub mod openai_chat;
 pub mod openai_embeddings;
 pub mod openai_error;
 pub mod openai_responses;
+#[cfg(test)]
+mod round_trip;
 mod said;
+pub mod sessions;
 mod sieve;
 pub mod sse;
 #[cfg(test)]
 mod tests;
 pub mod titan;
+pub mod vapi;
 mod whole;
 
 pub use endpoint::{Asks, Endpoint, Streams};
@@ -218,11 +223,14 @@ pub struct Options {
     /// OpenAI responses, `starting_after`: the number of the last frame that the client has.
     /// Such an encoder is given every event from the first, and writes what is new.
     pub starting_after: Option<u64>,
+    /// Converse, `/stop_sequence` among `additionalModelResponseFieldPaths`: whether the answer
+    /// says which text ended it.
+    pub tells_stop: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { include_usage: false, accumulated: true, starting_after: None }
+        Self { include_usage: false, accumulated: true, starting_after: None, tells_stop: false }
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::turn::{
-    Confirmation, Failure, FailureKind, Message, Part, Role, Status, Thought, ToolCall,
+    CacheLife, Confirmation, Failure, FailureKind, Message, Part, Role, Status, Thought, ToolCall,
 };
 
 use super::body::wrong;
@@ -42,8 +42,8 @@ pub(super) enum Said {
         failed: bool,
     },
     Thought(Thought),
-    /// What is accepted and changes nothing.
-    Nothing,
+    /// The prompt is to be kept up to here.
+    Point(CacheLife),
 }
 
 /// The messages of one request, taken one after the other.
@@ -85,14 +85,18 @@ impl Transcript {
         if role == Role::Assistant {
             self.answered.clear();
         }
-        let mut results = Vec::new();
+        let mut results: Vec<Message> = Vec::new();
         for (index, block) in said.into_iter().enumerate() {
             let misplaced = |what: &str| {
                 let why = format!("{what} has no place in a message of this role");
                 wrong(format!("{at}.content[{index}]"), &why)
             };
             match block {
-                Said::Nothing => {}
+                // What came last is what it stands behind.
+                Said::Point(life) => match results.last_mut() {
+                    Some(result) if message.parts.is_empty() => result.keep_to_here(life),
+                    _ => message.keep_to_here(life),
+                },
                 Said::Text(text) if text.is_empty() => {}
                 Said::Text(text) => put_text(&mut message, text),
                 Said::Attachment(value) => message.parts.push(self.attachment(at, value)?),
@@ -132,20 +136,20 @@ impl Transcript {
             return Err(wrong(at, &format!("is more than {MAX_RESULTS} tool results in a row")));
         }
         let mut parts = Vec::with_capacity(said.len());
+        let mut kept = None;
         for block in said {
             match block {
+                Said::Point(life) => kept = Some(life),
                 Said::Text(text) if !text.is_empty() => parts.push(Part::Text(text)),
                 Said::Attachment(value) => parts.push(self.attachment(at, value)?),
-                Said::Text(_)
-                | Said::Nothing
-                | Said::Call(_)
-                | Said::Thought(_)
-                | Said::Result { .. } => {}
+                Said::Text(_) | Said::Call(_) | Said::Thought(_) | Said::Result { .. } => {}
             }
         }
         let status = if failed { Status::Failed } else { Status::Completed };
         let tool_call_id = Some(call);
-        Ok(Message { parts, tool_call_id, status, ..Message::text(Role::Tool, "") })
+        let mut result = Message { parts, tool_call_id, status, ..Message::text(Role::Tool, "") };
+        kept.into_iter().for_each(|life| result.keep_to_here(life));
+        Ok(result)
     }
 
     fn attachment(&mut self, at: &str, value: Value) -> Result<Part, Failure> {

@@ -347,3 +347,26 @@ fn piece_in(document: &str) -> String {
     let piece = places.iter().find_map(|place| document.pointer(place)?.as_str());
     piece.unwrap_or_default().to_owned()
 }
+
+#[test]
+fn a_filler_is_no_text_of_a_format_that_cannot_mark_it() {
+    let events = [
+        TurnEvent::Started,
+        TurnEvent::Filler("One moment, please. ".into()),
+        TurnEvent::Text("Hello!".into()),
+        TurnEvent::Finished(FinishReason::Stop),
+    ];
+    for format in FORMATS {
+        let mut encoder = format.encoder(head(), Options::default());
+        let mut out = BytesMut::new();
+        encoder.open(&mut out);
+        for (sequence, event) in (1..).zip(&events) {
+            encoder.event(sequence, event, &mut out);
+        }
+        let is_marked = memchr::memmem::find(&out, b"\"filler\":true").is_some();
+        let is_said = memchr::memmem::find(&out, b"One moment").is_some();
+        assert_eq!((is_said, is_marked), (format.name() == "openai-chat", is_said));
+        let whole = format.whole(&head(), Options::default(), &events);
+        assert!(memchr::memmem::find(&whole, b"One moment").is_none(), "{}", format.name());
+    }
+}

@@ -182,5 +182,6 @@ pub(crate) fn city_tool(name: &str) -> Tool {
             "required": ["city"],
             "additionalProperties": false,
         })),
+        ..Tool::default()
     }
 }

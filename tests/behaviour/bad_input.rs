@@ -159,7 +159,7 @@ async fn wrong_paths_and_methods_are_told_what_there_is() {
         ("PUT", CHAT, "POST"),
         ("GET", "/api/agent/stream", "POST"),
         ("POST", "/v1/models", "GET"),
-        ("PATCH", "/v1/sessions/one", "GET, DELETE"),
+        ("PATCH", "/v1/sessions/one", "GET, POST, DELETE"),
         ("POST", "/v1/files", "GET"),
         ("PUT", "/v1/files/file-1", "GET, DELETE"),
         ("DELETE", "/v1/files/file-1/content", "GET"),

@@ -49,6 +49,8 @@ pub(crate) struct Broker {
     emulator: Emulated,
     process: Mutex<Child>,
     folder: PathBuf,
+    /// Further variables of its environment.
+    variables: Vec<(String, String)>,
     /// What must not stand in the log: what was said, and with which keys.
     secrets: Mutex<Vec<String>>,
 }
@@ -102,27 +104,33 @@ impl Broker {
         let folder = new_folder();
         let config = folder.join("outcrop.toml");
         fs::write(&config, setup.file(emulator.address)).unwrap();
-        let log = File::create(folder.join("log")).unwrap();
-        let serve = ["serve", "--config", "outcrop.toml"];
-        let mut command = outcrop(&folder, &serve);
-        command.envs(setup.variables.iter().copied());
-        let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        // The emulator runs on this thread, and the broker may ask it before it listens.
-        let said = tokio::task::spawn_blocking(move || {
-            lines.find_map(|line| {
-                line.unwrap().strip_prefix("outcrop listening on http://").map(str::to_owned)
-            })
-        });
-        let said = said.await.unwrap();
-        let address = said.unwrap_or_else(|| panic!("no broker: {}", read(&folder.join("log"))));
+        let variables = setup.variables.iter();
+        let variables: Vec<_> =
+            variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (process, address) = serve(&folder, &variables).await;
         Self {
-            address: address.parse().unwrap(),
+            address,
             emulator,
             process: Mutex::new(process),
             folder,
+            variables,
             secrets: Mutex::default(),
         }
+    }
+
+    /// Ends the process as a crash does, without a word to it.
+    pub(crate) fn crash(&mut self) {
+        let process = self.process.get_mut().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// Starts the program again where it was ended, on another address; what it keeps in its
+    /// folder is there.
+    pub(crate) async fn start_again(&mut self) {
+        let (process, address) = serve(&self.folder, &self.variables).await;
+        *self.process.get_mut().unwrap() = process;
+        self.address = address;
     }
 
     /// A turn of one message.
@@ -266,14 +274,34 @@ impl Drop for Broker {
 impl Setup<'_> {
     fn file(&self, emulator: SocketAddr) -> String {
         let Self { settings, model, tables, .. } = self;
+        // What a test says of the store counts; the file is then in the test's own folder.
+        let store = if settings.contains("store.") { "" } else { "store.kind = \"memory\"\n" };
         format!(
             "server.listen = \"127.0.0.1:0\"\naws.endpoint_url = \"http://{emulator}\"\n\
              openai.base_url = \"http://{emulator}/v1\"\n\
-             turn.retry_delay_seconds = 0.01\n{settings}\n\n\
+             turn.retry_delay_seconds = 0.01\n{store}{settings}\n\n\
              [[models]]\nname = \"agent\"\nbackend = \"bedrock-agent\"\n\
              agent_id = \"AGENT12345\"\n{model}\n\n{tables}\n"
         )
     }
+}
+
+/// Starts a broker in its folder, and waits until it listens.
+async fn serve(folder: &Path, variables: &[(String, String)]) -> (Child, SocketAddr) {
+    let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let mut command = outcrop(folder, &["serve", "--config", "outcrop.toml"]);
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
+    let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    // The emulator runs on this thread, and the broker may ask it before it listens.
+    let said = tokio::task::spawn_blocking(move || {
+        lines.find_map(|line| {
+            line.unwrap().strip_prefix("outcrop listening on http://").map(str::to_owned)
+        })
+    });
+    let said = said.await.unwrap();
+    let address = said.unwrap_or_else(|| panic!("no broker: {}", read(&folder.join("log"))));
+    (process, address.parse().unwrap())
 }
 
 /// The program, in a folder and an environment of its own.

@@ -147,9 +147,9 @@ async fn a_model_is_held_to_a_schema_and_an_agent_is_not() {
 }
 
 #[tokio::test]
-async fn logprobs_are_refused_by_name() {
+async fn logprobs_are_refused_by_name_where_there_are_none() {
     let broker = broker().await;
-    for model in ["gpt", "agent"] {
+    for model in ["bedrock/amazon.nova-lite-v1:0", "agent"] {
         let ask = broker.ask("hello there").at_model(model).with("logprobs", json!(true));
         let refused = ask.answer().await;
         assert_eq!((refused.status, refused.error()["param"].as_str()), (400, Some("logprobs")));

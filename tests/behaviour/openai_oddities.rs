@@ -1,5 +1,9 @@
 //! What compatible servers make of OpenAI's protocol, from a server that answers byte by byte.
 
+use std::time::{Duration, SystemTime};
+
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use serde_json::{Value, json};
 
 use super::ask::Answer;
@@ -193,6 +197,19 @@ async fn an_upstream_that_names_a_long_wait_is_not_waited_for() {
     let broker = broker(&upstream, "").await;
     let answer = broker.ask("well then").at_model("local").answer().await;
     assert_eq!((answer.status, answer.header("retry-after")), (429, "42"));
+    assert_eq!(upstream.bodies().len(), 1);
+}
+
+#[tokio::test]
+async fn an_upstream_may_name_the_wait_by_a_date() {
+    let then = DateTime::from(SystemTime::now() + Duration::from_secs(90));
+    let then = then.fmt(Format::HttpDate).unwrap();
+    let busy = Canned::error(429, &json!({"message": "x"})).header("retry-after", &then);
+    let upstream = Upstream::start([busy]).await;
+    let broker = broker(&upstream, "").await;
+    let answer = broker.ask("well then").at_model("local").answer().await;
+    let seconds: u32 = answer.header("retry-after").parse().unwrap();
+    assert!(answer.status == 429 && (60..=90).contains(&seconds), "{seconds} until {then}");
     assert_eq!(upstream.bodies().len(), 1);
 }
 

@@ -94,6 +94,10 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let path = request.uri().path().to_owned();
     let asked = request.into_body().collect().await?.to_bytes();
+    if path == "/" {
+        // The broker opens the way ahead of the first turn.
+        return Ok(Response::builder().status(404).body(Full::default()).unwrap());
+    }
     assert!(OPERATIONS.iter().any(|begin| path.starts_with(begin)), "{path} asks nobody");
     assert!(serde_json::from_slice::<Value>(&asked).is_ok_and(|asked| asked.is_object()));
     let response = Response::builder()

@@ -152,7 +152,12 @@ mod tests {
     /// What becomes of a runtime's events, with a client that can run `weather`.
     async fn answered(events: &[Value]) -> (Fold, FinishReason) {
         let outlet = Outlet::default();
-        let tools = [Tool { name: "weather".to_owned(), description: None, parameters: None }];
+        let tools = [Tool {
+            name: "weather".to_owned(),
+            description: None,
+            parameters: None,
+            ..Tool::default()
+        }];
         let model = Model::new("m".parse().unwrap(), "bedrock-agentcore");
         let thoughts = Thoughts::allowed(&model, &TurnRequest::default(), false);
         let mut answer = Answer::new(&outlet, &tools, thoughts);

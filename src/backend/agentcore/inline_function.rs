@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn a_function_without_description_or_schema_is_still_one() {
-        let tool = Tool { name: "clock".to_owned(), description: None, parameters: None };
+        let tool = Tool { name: "clock".to_owned(), ..Tool::default() };
         let built = inline_function(&tool);
         let Some(HarnessToolConfiguration::InlineFunction(config)) = built.config() else {
             panic!("{built:?}")

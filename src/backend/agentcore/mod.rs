@@ -188,6 +188,11 @@ impl Backend for AgentCore {
         handed::read(pending, handed_back)
     }
 
+    fn warm(&self) -> BoxFuture<'static, ()> {
+        let core = Arc::clone(&self.core);
+        async move { core.access.warm().await }.boxed()
+    }
+
     fn end(&self, farewell: Farewell) -> BoxFuture<'static, Result<(), Failure>> {
         let core = Arc::clone(&self.core);
         async move { stop::stop(&core, &farewell.upstream).await }.boxed()

@@ -221,11 +221,7 @@ mod tests {
         let mut request = TurnRequest::default();
         request.hints.speaker = Some("ann".to_owned());
         request.metadata.insert("plan".to_owned(), "gold".to_owned());
-        request.tools.push(Tool {
-            name: "weather".to_owned(),
-            description: None,
-            parameters: None,
-        });
+        request.tools.push(Tool { name: "weather".to_owned(), ..Tool::default() });
         let history = history.iter().map(|(role, text)| Arc::new(Message::text(*role, *text)));
         Ask {
             system: Arc::default(),

@@ -26,6 +26,8 @@ pub(super) struct Reading {
     pub(super) one_call: bool,
     /// Whether the client gets to see the thoughts.
     pub(super) shows_thoughts: bool,
+    /// The text that ends the answer, where there is one only.
+    pub(super) only_stop: Option<Arc<str>>,
     /// Ids of calls that the conversation has already.
     pub(super) taken: HashSet<String>,
 }
@@ -132,7 +134,7 @@ impl<'a> Answer<'a> {
             }
             Piece::Citation(citation) => self.out.push(TurnEvent::Citation(Arc::new(citation))),
             Piece::Ended { block } => self.ended(block),
-            Piece::Stopped(reason) => self.stopped(reason),
+            Piece::Stopped { reason, at } => self.stopped(reason, at),
             Piece::Measured(usage) => {
                 self.is_measured = true;
                 self.out.extend(usage.map(TurnEvent::Usage));
@@ -249,7 +251,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    fn stopped(&mut self, reason: StopReason) {
+    fn stopped(&mut self, reason: StopReason, at: Option<String>) {
         // A block that never ended is as complete as it gets.
         let mut open: Vec<_> = self.thoughts.drain().collect();
         open.sort_by_key(|(block, _)| *block);
@@ -271,6 +273,10 @@ impl<'a> Answer<'a> {
         self.pass_on();
         if !self.held.is_empty() {
             self.out.push(TurnEvent::Text(std::mem::take(&mut self.held).into()));
+        }
+        if reason == StopReason::StopSequence {
+            let alone = self.reading.only_stop.clone();
+            self.out.push(TurnEvent::StopSequence(at.map(Into::into).or(alone)));
         }
         self.stopped = Some(reason);
     }

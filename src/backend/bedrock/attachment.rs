@@ -3,7 +3,6 @@
 //! Parts come in OpenAI's spellings (`image_url`, `input_image`, `file`, `input_file`,
 //! `input_audio`, `video_url`) and in Anthropic's (`image`, `document` with a `source`).
 
-use aws_sdk_bedrockruntime::types::CacheTtl;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -114,16 +113,6 @@ impl<'a> Attachment<'a> {
             Source::Base64 { .. } | Source::Text(_) | Source::S3(_) => None,
         }
     }
-}
-
-/// Where a part ends that the client wants cached (`cache_control`), and for how long.
-pub(super) fn cache_point(part: &Value) -> Option<Option<CacheTtl>> {
-    let control = part.get("cache_control")?.as_object()?;
-    let ttl = match control.get("ttl").and_then(Value::as_str) {
-        Some("1h") => Some(CacheTtl::OneHour),
-        _ => None,
-    };
-    Some(ttl)
 }
 
 /// The bytes of a base64 text, line breaks and all.
@@ -264,13 +253,5 @@ mod tests {
         assert_eq!(decode("aGVs\nbG8").unwrap(), b"hello");
         assert_eq!(decode("aGVsbG8=").unwrap(), b"hello");
         assert!(decode("not base64!").is_err());
-    }
-
-    #[test]
-    fn a_cache_point_has_a_time_to_live_where_the_client_says_so() {
-        assert_eq!(cache_point(&json!({"cache_control": {"type": "ephemeral"}})), Some(None));
-        let hour = json!({"cache_control": {"type": "ephemeral", "ttl": "1h"}});
-        assert_eq!(cache_point(&hour), Some(Some(CacheTtl::OneHour)));
-        assert_eq!(cache_point(&json!({"cache_control": null})), None);
     }
 }

@@ -4,57 +4,93 @@
 //! later prompt begins the same. The session resends its whole transcript each turn, so it knows
 //! what stays: the tools, the instructions, and everything up to the user's last word, which the
 //! next turn repeats. A point there writes; the one before, where the last turn wrote, reads.
-//! Prompts that are too short are not kept, without harm.
+//! Prompts that are too short are not kept, without harm. A client that puts points of its own
+//! gets these and no others; the transcript keeps them, so that what one turn wrote the next
+//! reads.
 //! (Amazon Bedrock User Guide, "Prompt caching for faster model inference": four points at most.)
 
-use aws_sdk_bedrockruntime::types::{ContentBlock, ConversationRole, SystemContentBlock, Tool};
+use aws_sdk_bedrockruntime::types::{
+    CachePointBlock, CachePointType, CacheTtl, ContentBlock, ConversationRole, SystemContentBlock,
+    Tool,
+};
 
-use crate::turn::Failure;
+use crate::turn::{CacheLife, Failure};
 
 use super::families::Caching;
-use super::transcript::{Said, cache_point};
+use super::transcript::Said;
 
 /// Points of one request.
 const MOST: usize = 4;
 /// Turns of the user after which there is one.
 const TURNS: usize = 2;
 
-/// Puts points where the session knows that the prompt will be repeated, unless the client put
-/// some itself.
-pub(super) fn mark(
-    said: &mut [Said],
-    system: &mut Vec<SystemContentBlock>,
-    tools: &mut Vec<Tool>,
-    caching: Caching,
-) -> Result<(), Failure> {
-    if caching == Caching::None || said.iter().any(|said| said.blocks.iter().any(is_point)) {
-        return Ok(());
+/// Says to keep what stands before it, where the model has a cache. One that keeps nothing for
+/// an hour keeps it for five minutes.
+///
+/// # Errors
+/// `Internal`, should the SDK come to ask for more than a type.
+pub(super) fn point(caching: Caching, life: CacheLife) -> Result<Option<CachePointBlock>, Failure> {
+    if caching == Caching::None {
+        return Ok(None);
     }
-    if caching == Caching::Tools && !tools.is_empty() {
-        tools.push(Tool::CachePoint(cache_point(None)?));
-    }
-    if !system.is_empty() {
-        system.push(SystemContentBlock::CachePoint(cache_point(None)?));
-    }
-    let users = said.iter_mut().rev().filter(|said| said.role == ConversationRole::User);
-    for said in users.take(TURNS) {
-        said.blocks.push(ContentBlock::CachePoint(cache_point(None)?));
-    }
-    Ok(())
+    let is_long = life == CacheLife::Hour && caching == Caching::Hour;
+    let ttl = is_long.then_some(CacheTtl::OneHour);
+    let point = CachePointBlock::builder().r#type(CachePointType::Default).set_ttl(ttl);
+    point.build().map(Some).map_err(|_| Failure::internal())
 }
 
-/// Leaves the last of the client's own points that a request may have.
-pub(super) fn limit(said: &mut [Said]) {
-    let mut left = MOST;
-    for said in said.iter_mut().rev() {
-        let mut kept: Vec<_> = said.blocks.drain(..).rev().collect();
-        kept.retain(|block| {
-            let stays = !is_point(block) || left > 0;
-            left -= usize::from(stays && is_point(block));
-            stays
-        });
-        said.blocks.extend(kept.into_iter().rev());
+/// A prompt, in the order in which models read one.
+#[derive(Debug)]
+pub(super) struct Prompt<'a> {
+    pub(super) tools: &'a mut Vec<Tool>,
+    pub(super) system: &'a mut Vec<SystemContentBlock>,
+    pub(super) said: &'a mut [Said],
+}
+
+impl Prompt<'_> {
+    /// Puts points where the session knows that the prompt will be repeated, unless the client
+    /// put some itself.
+    pub(super) fn mark(&mut self, caching: Caching) -> Result<(), Failure> {
+        let has_own = self.tools.iter().any(Tool::is_cache_point)
+            || self.system.iter().any(SystemContentBlock::is_cache_point)
+            || self.said.iter().any(|said| said.blocks.iter().any(is_point));
+        let usual = point(caching, CacheLife::default())?.filter(|_| !has_own);
+        let Some(point) = usual else { return Ok(()) };
+        if caching.has_tools() && !self.tools.is_empty() {
+            self.tools.push(Tool::CachePoint(point.clone()));
+        }
+        if !self.system.is_empty() {
+            self.system.push(SystemContentBlock::CachePoint(point.clone()));
+        }
+        let users = self.said.iter_mut().rev().filter(|said| said.role == ConversationRole::User);
+        for said in users.take(TURNS) {
+            said.blocks.push(ContentBlock::CachePoint(point.clone()));
+        }
+        Ok(())
     }
+
+    /// Leaves the last of the client's own points that a request may have: the tools' and the
+    /// instructions' before those in messages, of which the history may hold many.
+    pub(super) fn limit(&mut self) {
+        let mut left = MOST;
+        keep_last(self.tools, Tool::is_cache_point, &mut left);
+        keep_last(self.system, SystemContentBlock::is_cache_point, &mut left);
+        for said in self.said.iter_mut().rev() {
+            keep_last(&mut said.blocks, is_point, &mut left);
+        }
+    }
+}
+
+/// Leaves so many of the points among some entries, the last ones.
+fn keep_last<T>(entries: &mut Vec<T>, is_point: fn(&T) -> bool, left: &mut usize) {
+    let points = entries.iter().filter(|entry| is_point(entry)).count();
+    let mut surplus = points.saturating_sub(*left);
+    *left = left.saturating_sub(points);
+    entries.retain(|entry| {
+        let goes = surplus > 0 && is_point(entry);
+        surplus -= usize::from(goes);
+        !goes
+    });
 }
 
 fn is_point(block: &ContentBlock) -> bool {
@@ -85,6 +121,23 @@ mod tests {
         said.iter().map(of).collect()
     }
 
+    fn point() -> CachePointBlock {
+        super::point(Caching::Tools, CacheLife::FiveMinutes).unwrap().unwrap()
+    }
+
+    fn mark(
+        said: &mut [Said],
+        system: &mut Vec<SystemContentBlock>,
+        tools: &mut Vec<Tool>,
+        caching: Caching,
+    ) -> Result<(), Failure> {
+        Prompt { tools, system, said }.mark(caching)
+    }
+
+    fn limit(said: &mut [Said]) {
+        Prompt { tools: &mut Vec::new(), system: &mut Vec::new(), said }.limit();
+    }
+
     fn system() -> Vec<SystemContentBlock> {
         vec![SystemContentBlock::Text("Be brief.".to_owned())]
     }
@@ -111,7 +164,7 @@ mod tests {
     #[test]
     fn points_of_the_clients_own_stand_alone() {
         let mut said = conversation();
-        said[0].blocks.push(ContentBlock::CachePoint(cache_point(None).unwrap()));
+        said[0].blocks.push(ContentBlock::CachePoint(point()));
         mark(&mut said, &mut system(), &mut Vec::new(), Caching::Tools).unwrap();
         assert_eq!(points(&said), [1, 0, 0, 0, 0]);
     }
@@ -127,9 +180,31 @@ mod tests {
     fn of_too_many_points_the_last_are_left() {
         let mut said = conversation();
         for said in &mut said {
-            said.blocks.push(ContentBlock::CachePoint(cache_point(None).unwrap()));
+            said.blocks.push(ContentBlock::CachePoint(point()));
         }
         limit(&mut said);
         assert_eq!(points(&said), [0, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn points_anywhere_stand_alone_and_the_tools_and_instructions_go_first() {
+        let (mut said, mut system) = (conversation(), system());
+        let mut tools = vec![Tool::CachePoint(point())];
+        mark(&mut said, &mut system, &mut tools, Caching::Tools).unwrap();
+        assert_eq!((points(&said), system.len(), tools.len()), (vec![0; 5], 1, 1));
+        system.push(SystemContentBlock::CachePoint(point()));
+        for said in &mut said {
+            said.blocks.push(ContentBlock::CachePoint(point()));
+        }
+        Prompt { tools: &mut tools, system: &mut system, said: &mut said }.limit();
+        assert_eq!((points(&said), system.len(), tools.len()), (vec![0, 0, 0, 1, 1], 2, 1));
+    }
+
+    #[test]
+    fn a_point_lives_an_hour_where_the_model_keeps_prompts_so_long() {
+        let ttl = |caching| super::point(caching, CacheLife::Hour).unwrap().map(|point| point.ttl);
+        assert_eq!(ttl(Caching::Hour), Some(Some(CacheTtl::OneHour)));
+        assert_eq!(ttl(Caching::Prompts), Some(None));
+        assert_eq!(ttl(Caching::None), None);
     }
 }

@@ -19,11 +19,13 @@ use crate::turn::{Failure, FailureKind, Generation, Latency, Message, Part, Turn
 
 use super::answer::Reading;
 use super::attachment::Attachment;
-use super::families::{Family, Maker, Sampling, Thinking, Tools};
+use super::cache::Prompt;
+use super::families::{Caching, Family, Maker, Sampling, Thinking, Tools};
 use super::fetch::Fetched;
 use super::format::Shape;
 use super::media::Media;
 use super::names::ToolNames;
+use super::piece::STOP_SEQUENCE;
 use super::raw_json::RawJson;
 use super::tools::{Offer, Offered};
 use super::transcript::{Manner, Said, Writer, lacks_thoughts};
@@ -36,7 +38,7 @@ const METADATA_LENGTH: usize = 256;
 const DRAFT: &str = "DRAFT";
 
 /// What is behind the URLs of a request.
-pub(super) type Behind = HashMap<String, Result<Fetched, Failure>>;
+pub(super) type Contents = HashMap<String, Result<Fetched, Failure>>;
 
 /// One call, ready to be made as often as it takes.
 #[derive(Debug)]
@@ -50,6 +52,8 @@ pub(super) struct Call {
     pub(super) metadata: HashMap<String, String>,
     pub(super) performance: Option<PerformanceConfiguration>,
     pub(super) tier: Option<ServiceTier>,
+    /// What of the model's own answer is asked for.
+    pub(super) paths: Option<Vec<String>>,
     guardrail: Option<(String, String)>,
     /// What the SDK cannot write in order.
     pub(super) json: RawJson,
@@ -83,6 +87,7 @@ macro_rules! said {
             .inference_config($call.inference.clone())
             .set_tool_config($call.tools.clone())
             .set_additional_model_request_fields($call.fields.clone())
+            .set_additional_model_response_field_paths($call.paths.clone())
             .set_request_metadata(Some($call.metadata.clone()))
             .set_performance_config($call.performance.clone())
             .set_service_tier($call.tier.clone())
@@ -128,7 +133,7 @@ pub(super) fn prepare(
     model: &Model,
     family: &'static Family,
     ask: &Ask,
-    behind: &Behind,
+    behind: &Contents,
 ) -> Result<Call, Failure> {
     let request = &ask.request;
     let generation = &request.generation;
@@ -161,8 +166,13 @@ pub(super) fn prepare(
             answer_tool: shape.into_tool(),
             one_call: generation.parallel_tool_calls == Some(false),
             shows_thoughts: shows_thoughts(model, family, request),
+            only_stop: match generation.stop.as_slice() {
+                [alone] => Some(alone.as_str().into()),
+                _ => None,
+            },
             taken: messages(ask).flat_map(|m| &m.tool_calls).map(|c| c.id.clone()).collect(),
         },
+        paths: response_paths(generation, family),
         streams: model.stream && !(has_tools && family.tools == Tools::Whole),
     })
 }
@@ -172,7 +182,7 @@ struct Turn<'a> {
     model: &'a Model,
     family: &'static Family,
     ask: &'a Ask,
-    behind: &'a Behind,
+    behind: &'a Contents,
     /// Whether the model thinks, and takes its thoughts back.
     thinks: bool,
 }
@@ -202,32 +212,56 @@ impl Turn<'_> {
         let writer = Writer::new(manner, media, &mut names, &mut json);
         let mut said = writer.write(&ask.history, &ask.input)?;
 
+        let mut system = instructions(&ask.system, family.cache)?;
         let told = shape.told().map(str::to_owned).into_iter().chain(offer.told.take());
-        let mut system = instructions(&ask.system, told);
+        system.extend(told.map(SystemContentBlock::Text));
         if !family.system {
             put_before(&mut said, std::mem::take(&mut system));
         }
-        let mut system: Vec<_> = system.into_iter().map(SystemContentBlock::Text).collect();
+        let mut prompt = Prompt { tools: &mut offer.tools, system: &mut system, said: &mut said };
         if model.text.prompt_cache == PromptCache::Auto {
-            cache::mark(&mut said, &mut system, &mut offer.tools, family.cache)?;
+            prompt.mark(family.cache)?;
         }
-        cache::limit(&mut said);
+        prompt.limit();
         Ok(Spoken { said, system, offer, names, json })
     }
 }
 
-/// The client's instructions, and what the model has to be told besides.
-fn instructions(system: &[Message], told: impl Iterator<Item = String>) -> Vec<String> {
-    let texts = system.iter().map(Message::plain_text).chain(told);
-    texts.filter(|text| !text.trim().is_empty()).collect()
+/// The client's instructions, a message of them in one text unless the prompt is to be kept up to
+/// a place within it.
+fn instructions(system: &[Message], caching: Caching) -> Result<Vec<SystemContentBlock>, Failure> {
+    let mut blocks = Vec::new();
+    let put = |parts: &[Part], blocks: &mut Vec<_>| {
+        let text = Message::text_of(parts);
+        blocks.extend((!text.trim().is_empty()).then_some(SystemContentBlock::Text(text)));
+    };
+    for message in system {
+        let (mut rest, mut taken) = (message.parts.as_slice(), 0);
+        let points = message.cache_points.iter().filter(|_| caching != Caching::None);
+        for point in points {
+            let (before, after) = rest.split_at(point.after.saturating_sub(taken).min(rest.len()));
+            put(before, &mut blocks);
+            (rest, taken) = (after, point.after);
+            if blocks.last().is_some_and(SystemContentBlock::is_text) {
+                let point = cache::point(caching, point.life)?;
+                blocks.extend(point.map(SystemContentBlock::CachePoint));
+            }
+        }
+        put(rest, &mut blocks);
+    }
+    Ok(blocks)
 }
 
 /// For models without a place for instructions: the user says them.
-fn put_before(said: &mut [Said], instructions: Vec<String>) {
+fn put_before(said: &mut [Said], instructions: Vec<SystemContentBlock>) {
     let Some(first) = said.iter_mut().find(|said| said.role == ConversationRole::User) else {
         return;
     };
-    first.blocks.splice(0..0, instructions.into_iter().map(ContentBlock::Text));
+    let texts = instructions.into_iter().filter_map(|block| match block {
+        SystemContentBlock::Text(text) => Some(ContentBlock::Text(text)),
+        _ => None,
+    });
+    first.blocks.splice(0..0, texts);
 }
 
 fn inference(
@@ -272,6 +306,12 @@ fn top_k(generation: &Generation, family: &Family, is_fixed: bool) -> Option<(St
         Maker::Amazon => Some(("inferenceConfig".to_owned(), json!({ "topK": top_k }))),
         Maker::Other => None,
     }
+}
+
+/// Converse does not say which text ended an answer; Claude's own answer does.
+fn response_paths(generation: &Generation, family: &Family) -> Option<Vec<String>> {
+    let is_told = family.maker == Maker::Anthropic && !generation.stop.is_empty();
+    is_told.then(|| vec![format!("/{STOP_SEQUENCE}")])
 }
 
 fn tool_configuration(

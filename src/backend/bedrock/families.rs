@@ -29,10 +29,18 @@ pub(super) struct Family {
     pub(super) sampling: Sampling,
     /// Whether it takes stop sequences.
     pub(super) stops: bool,
-    /// Whether it answers in a JSON schema by itself (`outputConfig.textFormat`).
+    /// Whether it keeps to a JSON schema by itself, in answers (`outputConfig.textFormat`) and in
+    /// the arguments of tools (`strict`).
     pub(super) native_schema: bool,
     /// Where its prompts can be cached.
     pub(super) cache: Caching,
+}
+
+impl Family {
+    /// Whether it stands in the table.
+    pub(super) fn is_known(&self) -> bool {
+        !self.ids.is_empty()
+    }
 }
 
 /// Who made a family, where that decides the spelling of what Converse has no member for.
@@ -113,6 +121,15 @@ pub(super) enum Caching {
     Prompts,
     /// After the tools as well.
     Tools,
+    /// The same, and for an hour where that is wanted.
+    Hour,
+}
+
+impl Caching {
+    /// Whether the tools can be kept.
+    pub(super) fn has_tools(self) -> bool {
+        matches!(self, Self::Tools | Self::Hour)
+    }
 }
 
 const TEXT_ONLY: Reads =
@@ -197,6 +214,7 @@ const FAMILIES: &[Family] = &[
         ids: &["claude-sonnet-4-5", "claude-haiku-4-5", "claude-opus-4-5"],
         sampling: Sampling::OneOf,
         native_schema: true,
+        cache: Caching::Hour,
         ..CLAUDE_4
     },
     Family {
@@ -204,6 +222,7 @@ const FAMILIES: &[Family] = &[
         sampling: Sampling::OneOf,
         thinking: Thinking::Adaptive,
         native_schema: true,
+        cache: Caching::Hour,
         ..CLAUDE_4
     },
     Family { ids: &["claude-sonnet-4-2", "claude-opus-4-2"], ..CLAUDE_4 },
@@ -213,6 +232,7 @@ const FAMILIES: &[Family] = &[
         thinking: Thinking::Adaptive,
         sampling: Sampling::Fixed,
         native_schema: true,
+        cache: Caching::Hour,
         ..CLAUDE_4
     },
     Family { ids: &["nova-micro"], reads: TEXT_ONLY, ..NOVA_1 },

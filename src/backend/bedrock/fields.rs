@@ -1,7 +1,7 @@
 //! What becomes of a request's members: what Converse has no word for is left out, or refused
 //! where the answer would not mean the same.
 
-use crate::backend::fields::{ANY_OTHER, Fields, Treatment};
+use crate::backend::fields::{ANY_OTHER, CACHE_CONTROL, Fields, STRICT, Treatment};
 
 use Treatment::{Ignored, Mapped, Refused};
 
@@ -13,6 +13,8 @@ const NO_SEARCH: &str = "models on Bedrock have no web_search_options; leave it 
 pub(super) const FIELDS: Fields = &[
     ("messages", Mapped),
     ("tools", Mapped),
+    (STRICT, Mapped),
+    (CACHE_CONTROL, Mapped),
     ("tool_choice", Mapped),
     ("parallel_tool_calls", Mapped),
     ("max_completion_tokens", Mapped),

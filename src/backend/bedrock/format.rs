@@ -179,7 +179,7 @@ fn is_of_object(schema: &Value) -> bool {
 }
 
 /// Whether no object of a schema may have members that it does not name.
-fn is_closed(schema: &Value) -> bool {
+pub(super) fn is_closed(schema: &Value) -> bool {
     match schema {
         Value::Object(members) => {
             let is_object = members.get("type").is_some_and(|kind| kind == "object");
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn the_tool_stays_clear_of_the_clients_own_and_of_calls_that_are_due() {
-        let tool = Tool { name: TOOL.to_owned(), description: None, parameters: None };
+        let tool = Tool { name: TOOL.to_owned(), ..Tool::default() };
         let mut request = TurnRequest { tools: vec![tool], ..wants(person(), true) };
         let Shape::Tool(tool) = shaped(FORCED, &request) else { panic!() };
         assert_eq!(tool.name, "json_answer_");

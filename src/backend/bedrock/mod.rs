@@ -4,11 +4,12 @@
 //! keeps nothing, so each turn says the whole conversation again; the session owns it.
 //!
 //! A turn passes through: [`call`] says it in the service's words ([`transcript`], [`media`],
-//! [`tools`], [`format`](mod@format), [`thinking`], [`cache`], each asking [`families`] what the model can
-//! do); the SDK sends it; [`piece`] and [`answer`] make events of what comes back; [`failure`]
-//! says what went wrong. A model has no side effects: until it has said something, the call may
-//! be made again, and in another region ([`attempts`]). Models that make [`embeddings`] instead of
-//! answers are asked by InvokeModel, each family in its own words.
+//! [`tools`], [`format`](mod@format), [`thinking`], [`cache`], each asking [`families`] what the
+//! model can do, whose name [`behind`] knows); the SDK sends it; [`piece`] and [`answer`] make
+//! events of what comes back; [`failure`] says what went wrong. A model has no side effects: until
+//! it has said something, the call may be made again, and in another region ([`attempts`]). Models
+//! that make [`embeddings`] instead of answers are asked by InvokeModel, each family in its own
+//! words.
 //! (Amazon Bedrock API Reference, "Converse" and "ConverseStream"; API model of 2023-09-30.)
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use super::{Ask, Backend, Deps, Farewell, Kind, Mistake, Outlet};
 mod answer;
 mod attachment;
 mod attempts;
+mod behind;
 mod cache;
 mod call;
 mod embeddings;
@@ -48,13 +50,14 @@ mod tools;
 mod transcript;
 
 pub(in crate::backend) use families::is_model_id;
+#[cfg(test)]
+pub(crate) use tests::reading::there_and_back;
 
 use answer::Answer;
 use attempts::Attempts;
-use call::{Behind, Call, said};
-use embeddings::Embedder;
+use behind::{Behind, Known};
+use call::{Call, Contents, said};
 use failure::Refused;
-use families::Family;
 use fetch::Fetcher;
 use piece::Piece;
 
@@ -155,9 +158,8 @@ struct Shared {
     metrics: Arc<Metrics>,
     model: Model,
     model_id: String,
-    family: &'static Family,
-    /// How it makes vectors of texts, if it does that and nothing else.
-    embedder: Option<&'static Embedder>,
+    /// What is behind the id.
+    behind: Behind,
     fetcher: Option<Fetcher>,
     turn: TurnConfig,
 }
@@ -165,7 +167,6 @@ struct Shared {
 impl Bedrock {
     fn open(model: &Model, deps: &Deps) -> Self {
         let model_id = model.text.model_id.clone().unwrap_or_default();
-        let behind = model.inline.foundation_model.as_deref().unwrap_or(&model_id);
         let of_arn = families::region_of_arn(&model_id);
         let mut named: Vec<_> = regions(model).map(|region| Some(region.to_owned())).collect();
         if named.is_empty() {
@@ -180,8 +181,7 @@ impl Bedrock {
             shared: Arc::new(Shared {
                 access: named.into_iter().map(|region| deps.aws.models(&place(region))).collect(),
                 metrics: Arc::clone(&deps.metrics),
-                family: families::of(behind),
-                embedder: embeddings::of(behind),
+                behind: Behind::of(model, &model_id, &deps.aws, deps.config.turn.retry_delay),
                 fetcher: model.text.fetch_urls.then(|| Fetcher::new(media::DOCUMENT_BYTES)),
                 turn: deps.config.turn.clone(),
                 model: model.clone(),
@@ -205,8 +205,19 @@ impl Backend for Bedrock {
         None
     }
 
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
     fn embed(&self, request: EmbeddingRequest) -> BoxFuture<'static, Result<Embeddings, Failure>> {
         embeddings::embed(Arc::clone(&self.shared), request).boxed()
+    }
+
+    fn warm(&self) -> BoxFuture<'static, ()> {
+        let shared = Arc::clone(&self.shared);
+        // The other regions are for when this one fails.
+        let first = async move { shared.access[0].warm().await };
+        first.boxed()
     }
 
     fn end(&self, _farewell: Farewell) -> BoxFuture<'static, Result<(), Failure>> {
@@ -217,13 +228,14 @@ impl Backend for Bedrock {
 
 impl Shared {
     async fn answer(&self, ask: &Ask, outlet: &Outlet) -> Result<FinishReason, Failure> {
-        if self.embedder.is_some() {
+        let Known { family, embedder } = self.behind.get().await;
+        if embedder.is_some() {
             let message = "this model makes embeddings and does not talk; POST /v1/embeddings";
             return Err(Failure::new(FailureKind::UnsupportedParameter, message).at("model"));
         }
-        let behind = self.fetch(ask).await?;
-        let mut call = call::prepare(&self.model, self.family, ask, &behind)?;
-        drop(behind);
+        let contents = self.fetch(ask).await?;
+        let mut call = call::prepare(&self.model, family, ask, &contents)?;
+        drop(contents);
         let mut attempts = Attempts::new(self);
         loop {
             outlet.called();
@@ -243,8 +255,8 @@ impl Shared {
         }
     }
 
-    async fn fetch(&self, ask: &Ask) -> Result<Behind, Failure> {
-        let Some(fetcher) = &self.fetcher else { return Ok(Behind::new()) };
+    async fn fetch(&self, ask: &Ask) -> Result<Contents, Failure> {
+        let Some(fetcher) = &self.fetcher else { return Ok(Contents::new()) };
         Ok(fetcher.fetch(call::urls(ask)?).await)
     }
 

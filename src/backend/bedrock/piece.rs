@@ -13,6 +13,9 @@ use serde_json::{Map, Value};
 use crate::backend::cache_counts::{CacheCounts, count};
 use crate::turn::{Citation, Reference, Usage};
 
+/// The member of Claude's answers that says which text ended one.
+pub(super) const STOP_SEQUENCE: &str = "stop_sequence";
+
 /// A piece of an answer. Blocks are told apart by their number, which counts all of them.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Piece {
@@ -32,8 +35,8 @@ pub(super) enum Piece {
     Citation(Citation),
     /// A block is complete.
     Ended { block: i32 },
-    /// The model stopped.
-    Stopped(StopReason),
+    /// The model stopped, at this text where it tells.
+    Stopped { reason: StopReason, at: Option<String> },
     /// What it all took; nothing comes after.
     Measured(Option<Usage>),
     /// A sign of life.
@@ -52,7 +55,9 @@ impl From<ConverseStreamOutput> for Piece {
             ConverseStreamOutput::ContentBlockStop(event) => {
                 Self::Ended { block: event.content_block_index }
             }
-            ConverseStreamOutput::MessageStop(event) => Self::Stopped(event.stop_reason),
+            ConverseStreamOutput::MessageStop(event) => {
+                stopped(event.stop_reason, event.additional_model_response_fields.as_ref())
+            }
             ConverseStreamOutput::Metadata(event) => {
                 Self::Measured(event.usage.as_ref().map(usage))
             }
@@ -100,9 +105,15 @@ pub(super) fn of_whole(answer: Whole) -> Vec<Piece> {
             pieces.push(Piece::Ended { block });
         }
     }
-    pieces.push(Piece::Stopped(answer.stop_reason));
+    pieces.push(stopped(answer.stop_reason, answer.additional_model_response_fields.as_ref()));
     pieces.push(Piece::Measured(answer.usage.as_ref().map(usage)));
     pieces
+}
+
+/// Which text it was is no part of the API: Claude's own answer has it, in [`STOP_SEQUENCE`].
+fn stopped(reason: StopReason, fields: Option<&Document>) -> Piece {
+    let member = fields.and_then(Document::as_object).and_then(|fields| fields.get(STOP_SEQUENCE));
+    Piece::Stopped { reason, at: member.and_then(Document::as_string).map(str::to_owned) }
 }
 
 fn of_block(block: i32, content: ContentBlock, pieces: &mut Vec<Piece>) {

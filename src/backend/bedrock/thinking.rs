@@ -82,7 +82,7 @@ pub(super) fn plan(
     };
     Ok(match family.thinking {
         Thinking::None if matches!(wish, Wish::Effort(Effort::Minimal)) => Plan::default(),
-        Thinking::None => return Err(does_not_think(generation)),
+        Thinking::None => return Err(does_not_think(family, generation)),
         Thinking::Always => Plan::default(),
         Thinking::Budget => {
             let budget = effort.tokens().max(SMALLEST_BUDGET);
@@ -117,14 +117,16 @@ pub(super) fn is_wanted(generation: &Generation) -> bool {
 
 fn wish(generation: &Generation) -> Result<Wish, Failure> {
     let Some(thinking) = generation.extra.get("thinking").filter(|said| !said.is_null()) else {
-        return Ok(generation.effort.map_or(Wish::Nothing, Wish::Effort));
+        let budget = generation.thinking_budget.map(Wish::Budget);
+        let effort = generation.effort.map_or(Wish::Nothing, Wish::Effort);
+        return Ok(budget.unwrap_or(effort));
     };
     let budget = thinking["budget_tokens"].as_u64();
     match (thinking["type"].as_str(), budget) {
         (Some("disabled"), _) => Ok(Wish::Off),
         (Some("adaptive"), _) => Ok(Wish::Effort(generation.effort.unwrap_or(Effort::High))),
         (Some("enabled"), Some(tokens)) => {
-            Ok(Wish::Budget(u32::try_from(tokens).unwrap_or(u32::MAX / 4)))
+            Ok(Wish::Budget(u32::try_from(tokens).unwrap_or(u32::MAX)))
         }
         _ => Err(Failure::bad_field(
             "thinking",
@@ -175,10 +177,17 @@ fn told(member: &str, value: Value) -> Plan {
     Plan { is_on: true, fields, ..Plan::default() }
 }
 
-fn does_not_think(generation: &Generation) -> Failure {
+fn does_not_think(family: &Family, generation: &Generation) -> Failure {
     let said_thinking = generation.extra.get("thinking").is_some_and(|said| !said.is_null());
+    let said_thinking = said_thinking || generation.thinking_budget.is_some();
     let param = if said_thinking { "thinking" } else { "reasoning_effort" };
-    let message = format!("this model does not think before it answers; leave {param} out");
+    let message = match family.is_known() {
+        true => format!("this model does not think before it answers; leave {param} out"),
+        false => format!(
+            "whether this model thinks is not known here; leave {param} out, or name the \
+             foundation_model behind it in the broker's configuration"
+        ),
+    };
     Failure::new(FailureKind::UnsupportedParameter, message).at(param)
 }
 
@@ -246,6 +255,23 @@ mod tests {
         assert!(plan(family, &effort(Effort::Minimal), false).is_ok());
         let always = plan(families::of("us.deepseek.r1-v1:0"), &effort(Effort::High), false);
         assert_eq!(always.unwrap(), Plan::default());
+    }
+
+    #[test]
+    fn a_model_that_nobody_knows_is_to_be_named_in_the_settings() {
+        let arn = "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc123";
+        let failure = plan(families::of(arn), &effort(Effort::High), false).unwrap_err();
+        assert_eq!(failure.param.as_deref(), Some("reasoning_effort"));
+        assert!(failure.message.contains("foundation_model"), "{}", failure.message);
+    }
+
+    #[test]
+    fn a_budget_of_another_dialect_is_taken_as_it_is() {
+        let generation = Generation { thinking_budget: Some(3_000), ..effort(Effort::Low) };
+        assert_eq!(planned(BUDGET, &generation).budget, Some(3_000));
+        let family = families::of("amazon.nova-lite-v1:0");
+        let failure = plan(family, &generation, false).unwrap_err();
+        assert_eq!(failure.param.as_deref(), Some("thinking"));
     }
 
     #[test]

@@ -10,8 +10,9 @@ use serde_json::{Map, Value, json};
 
 use crate::turn::{Failure, FailureKind, Tool, ToolChoice, TurnRequest};
 
+use super::cache;
 use super::families::{Family, Forced, Maker, Tools};
-use super::format::AnswerTool;
+use super::format::{AnswerTool, is_closed};
 use super::names::ToolNames;
 use super::raw_json::RawJson;
 use super::references;
@@ -112,7 +113,22 @@ impl Specs<'_> {
         }
         if is_meant {
             self.add(&tool.name, tool.description.as_deref(), &schema)?;
+            self.keep_to(tool, &schema)?;
         }
+        Ok(())
+    }
+
+    /// Says what goes beyond a tool itself: that its arguments must fit to the letter, where the
+    /// model can be held to that, and that the prompt is to be kept up to it.
+    fn keep_to(&mut self, tool: &Tool, schema: &Value) -> Result<(), Failure> {
+        let can_be_strict = self.family.native_schema && is_closed(schema);
+        if let Some(AwsTool::ToolSpec(spec)) = self.tools.last_mut() {
+            spec.strict = tool.strict.filter(|_| can_be_strict);
+        }
+        let caching = self.family.cache;
+        let life = tool.cache.filter(|_| caching.has_tools());
+        let point = life.map_or(Ok(None), |life| cache::point(caching, life))?;
+        self.tools.extend(point.map(AwsTool::CachePoint));
         Ok(())
     }
 
@@ -207,7 +223,7 @@ fn choose_answer(offer: &mut Offer, answer: &AnswerTool, family: &Family) -> Res
         offer.told = Some(format!("Give your answer by calling the tool {name}, never in words."));
         return Ok(());
     }
-    let is_alone = offer.tools.len() == 1;
+    let is_alone = offer.tools.iter().filter(|tool| tool.is_tool_spec()).count() == 1;
     let can_name = is_alone && family.forced == Forced::Named;
     offer.choice = Some(if can_name { named(&answer.name)? } else { any() });
     Ok(())
@@ -247,7 +263,8 @@ mod tests {
     const CLAUDE: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 
     fn tool(name: &str, parameters: Option<Value>) -> Tool {
-        Tool { name: name.to_owned(), description: Some("Does it.".to_owned()), parameters }
+        let description = Some("Does it.".to_owned());
+        Tool { name: name.to_owned(), description, parameters, ..Tool::default() }
     }
 
     fn request(names: &[&str], tool_choice: ToolChoice) -> TurnRequest {

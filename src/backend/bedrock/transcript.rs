@@ -10,16 +10,16 @@ use std::sync::Arc;
 
 use aws_sdk_bedrockruntime::primitives::Blob;
 use aws_sdk_bedrockruntime::types::{
-    CachePointBlock, CachePointType, CacheTtl, ContentBlock, ConversationRole,
-    Message as AwsMessage, ReasoningContentBlock, ReasoningTextBlock, ToolResultBlock,
-    ToolResultContentBlock, ToolResultStatus, ToolUseBlock,
+    ContentBlock, ConversationRole, Message as AwsMessage, ReasoningContentBlock,
+    ReasoningTextBlock, ToolResultBlock, ToolResultContentBlock, ToolResultStatus, ToolUseBlock,
 };
 use serde_json::{Value, json};
 
-use crate::turn::{Failure, Message, Part, Role, Status, Thought, ToolCall};
+use crate::turn::{CacheLife, CachePoint, Failure, Message, Part, Role, Status, Thought, ToolCall};
 
-use super::attachment::{self, Attachment};
-use super::families::{Caching, Family};
+use super::attachment::Attachment;
+use super::cache;
+use super::families::Family;
 use super::media::{Block, Media};
 use super::names::{ToolNames, call_id};
 use super::raw_json::RawJson;
@@ -148,6 +148,7 @@ impl<'a> Writer<'a> {
         }
         // Thoughts alone are no answer.
         if blocks.iter().any(|block| !block.is_reasoning_content()) {
+            blocks.extend(self.end_point(message)?);
             self.push(ConversationRole::Assistant, blocks);
         }
         Ok(())
@@ -173,12 +174,14 @@ impl<'a> Writer<'a> {
             let found = result_of(after, call).map(|(ahead, result)| (at + 1 + ahead, result));
             let found = found.filter(|(place, _)| self.placed.insert(*place));
             let result = found.map(|(_, result)| result);
-            if self.manner.calls_as_text {
-                blocks.push(result_as_text(&call.name, result));
-                continue;
-            }
             let is_new = found.is_some_and(|(place, _)| place >= new);
-            blocks.push(self.result(id, result, is_new)?);
+            blocks.push(match self.manner.calls_as_text {
+                true => result_as_text(&call.name, result),
+                false => self.result(id, result, is_new)?,
+            });
+            if let Some(result) = result {
+                blocks.extend(self.end_point(result)?);
+            }
         }
         self.push(ConversationRole::User, blocks);
         Ok(())
@@ -228,8 +231,6 @@ impl<'a> Writer<'a> {
                 ContentBlock::Video(video) if is_rich => {
                     content.push(ToolResultContentBlock::Video(video));
                 }
-                // A place to cache up to is between messages, not within a result.
-                ContentBlock::CachePoint(_) => {}
                 _ if is_new => {
                     let message = "this model reads only text in tool results";
                     return Err(Failure::bad_field("messages", message));
@@ -248,7 +249,8 @@ impl<'a> Writer<'a> {
 
     fn parts(&mut self, message: &Message, is_new: bool) -> Result<Vec<ContentBlock>, Failure> {
         let mut blocks = Vec::with_capacity(message.parts.len());
-        for part in &message.parts {
+        for (at, part) in message.parts.iter().enumerate() {
+            self.points_before(message, at, &mut blocks)?;
             let (kind, value) = match part {
                 Part::Text(text) if text.trim().is_empty() => continue,
                 Part::Text(text) => {
@@ -264,20 +266,39 @@ impl<'a> Writer<'a> {
                 Err(failure) if is_new => return Err(failure),
                 Err(_) => blocks.push(ContentBlock::Text(NOT_SHOWN.to_owned())),
             }
-            if let Some(ttl) = attachment::cache_point(value)
-                && self.manner.family.cache != Caching::None
-            {
-                blocks.push(ContentBlock::CachePoint(cache_point(ttl)?));
-            }
         }
+        self.points_before(message, message.parts.len(), &mut blocks)?;
         Ok(blocks)
     }
-}
 
-/// Says to keep what stands before it.
-pub(super) fn cache_point(ttl: Option<CacheTtl>) -> Result<CachePointBlock, Failure> {
-    let block = CachePointBlock::builder().r#type(CachePointType::Default).set_ttl(ttl);
-    block.build().map_err(|_| Failure::internal())
+    /// The places of a user's message up to which the prompt is to be kept, of those that stand
+    /// right before this part.
+    fn points_before(
+        &self,
+        message: &Message,
+        at: usize,
+        blocks: &mut Vec<ContentBlock>,
+    ) -> Result<(), Failure> {
+        let is_here = |point: &&CachePoint| point.after == at && message.role == Role::User;
+        let here = message.cache_points.iter().filter(is_here);
+        // What stands before may say nothing that the model is told.
+        let follows = blocks.last().is_some_and(|block| !block.is_cache_point());
+        for point in here.take(usize::from(follows)) {
+            blocks.extend(self.point(point.life)?);
+        }
+        Ok(())
+    }
+
+    /// The place at the end of a message of another, where the prompt is to be kept up to it.
+    fn end_point(&self, message: &Message) -> Result<Option<ContentBlock>, Failure> {
+        let last = message.cache_points.last();
+        last.map_or(Ok(None), |point| self.point(point.life))
+    }
+
+    fn point(&self, life: CacheLife) -> Result<Option<ContentBlock>, Failure> {
+        let point = cache::point(self.manner.family.cache, life)?;
+        Ok(point.map(ContentBlock::CachePoint))
+    }
 }
 
 /// Whether the turn goes on within the model's own: its calls wait for results, and the thoughts

@@ -1,6 +1,6 @@
 //! What becomes of a request's members: agents have settings of their own and take few.
 
-use crate::backend::fields::{ANY_OTHER, Fields, Treatment};
+use crate::backend::fields::{ANY_OTHER, CACHE_CONTROL, Fields, STRICT, Treatment};
 
 use Treatment::{Ignored, Mapped, Refused};
 
@@ -10,6 +10,8 @@ const NO_LOGPROBS: &str = "agents tell no logprobs; leave them out, or ask a mod
 pub(in crate::backend) const FIELDS: Fields = &[
     ("messages", Mapped),
     ("tools", Mapped),
+    (STRICT, Ignored),
+    (CACHE_CONTROL, Ignored),
     ("tool_choice", Ignored),
     ("parallel_tool_calls", Ignored),
     ("max_completion_tokens", Ignored),

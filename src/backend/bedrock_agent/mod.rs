@@ -173,6 +173,11 @@ impl Backend for BedrockAgent {
         results::read(pending, handed_back)
     }
 
+    fn warm(&self) -> BoxFuture<'static, ()> {
+        let agent = Arc::clone(&self.agent);
+        async move { agent.upstream.access.warm().await }.boxed()
+    }
+
     fn end(&self, farewell: Farewell) -> BoxFuture<'static, Result<(), Failure>> {
         let agent = Arc::clone(&self.agent);
         async move { agent.end(farewell).await }.boxed()

@@ -162,7 +162,12 @@ mod tests {
     use super::*;
 
     fn tool(name: &str, parameters: Value) -> Tool {
-        Tool { name: name.to_owned(), description: None, parameters: Some(parameters) }
+        Tool {
+            name: name.to_owned(),
+            description: None,
+            parameters: Some(parameters),
+            ..Tool::default()
+        }
     }
 
     fn of(tools: &[Tool], pending: Option<&Pending>) -> ClientTools {

@@ -171,6 +171,11 @@ impl Backend for BedrockInlineAgent {
         results::read(pending, handed_back)
     }
 
+    fn warm(&self) -> BoxFuture<'static, ()> {
+        let agent = Arc::clone(&self.agent);
+        async move { agent.upstream.access.warm().await }.boxed()
+    }
+
     fn end(&self, farewell: Farewell) -> BoxFuture<'static, Result<(), Failure>> {
         let agent = Arc::clone(&self.agent);
         async move { agent.end(&farewell.upstream).await }.boxed()

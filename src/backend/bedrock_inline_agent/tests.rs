@@ -77,6 +77,7 @@ fn deep_tool() -> Tool {
         description: Some("Books.".to_owned()),
         parameters: Some(json!({ "type": "object",
             "properties": { "who": { "type": "object", "properties": {} } } })),
+        ..Tool::default()
     }
 }
 

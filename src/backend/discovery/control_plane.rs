@@ -41,7 +41,7 @@ pub(super) enum Cause {
 
 /// A call that failed.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(in crate::backend) struct Trouble {
     pub(super) cause: Cause,
     /// What AWS said, for the log.
     said: String,

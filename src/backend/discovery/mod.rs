@@ -22,6 +22,8 @@ mod control_plane;
 mod models;
 mod watcher;
 
+pub(super) use control_plane::Trouble;
+pub(super) use models::Catalogue;
 pub use models::FoundModel;
 
 use watcher::Watcher;

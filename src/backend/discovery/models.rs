@@ -1,8 +1,8 @@
 //! Bedrock's own models: which there are to talk to or to make vectors with, by id and by
 //! cross-region inference profile.
 //!
-//! (Amazon Bedrock API Reference, "ListFoundationModels" and "ListInferenceProfiles"; API model
-//! of 2023-04-20.)
+//! (Amazon Bedrock API Reference, "ListFoundationModels", "ListInferenceProfiles" and
+//! "GetInferenceProfile"; API model of 2023-04-20.)
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -57,15 +57,27 @@ pub(super) fn id_of(name: &ModelName) -> &str {
 
 /// The catalogue of one region.
 #[derive(Debug)]
-pub(super) struct Catalogue {
+pub(in crate::backend) struct Catalogue {
     client: Client,
     /// Before the first further attempt of a call.
     retry_delay: Duration,
 }
 
 impl Catalogue {
-    pub(super) fn new(client: Client, retry_delay: Duration) -> Self {
+    pub(in crate::backend) fn new(client: Client, retry_delay: Duration) -> Self {
         Self { client, retry_delay }
+    }
+
+    /// The id of the model that an inference profile leads to, if it leads to one.
+    pub(in crate::backend) async fn behind(
+        &self,
+        profile: &str,
+    ) -> Result<Option<String>, Trouble> {
+        let ask = || self.client.get_inference_profile().inference_profile_identifier(profile);
+        let told = call(self.retry_delay, || ask().send()).await?;
+        let arns = told.models.iter().filter_map(|model| model.model_arn.as_deref());
+        let mut ids = arns.filter_map(|arn| arn.rsplit_once("foundation-model/"));
+        Ok(ids.next().map(|(_, id)| id.to_owned()))
     }
 
     /// The models that can be asked, in the order of their ids.

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use crate::backend::Outlet;
 use crate::backend::http::{HttpError, Reply};
 use crate::backend::sse::Events;
-use crate::turn::{Citation, FinishReason, Reference, Span, Thought, TurnEvent, Usage};
+use crate::turn::{Citation, FinishReason, Logprobs, Reference, Span, Thought, TurnEvent, Usage};
 
 use super::calls::Calls;
-use super::chunk::{CallDelta, Choice, Chunk, Delta, UrlCitation};
+use super::chunk::{CallDelta, Choice, Chunk, Delta, SentLogprobs, UrlCitation};
 use super::failure::{self, Refused, Said};
 
 const DONE: &[u8] = b"[DONE]";
@@ -143,14 +143,21 @@ impl<'a> Answer<'a> {
         let mut choices = chunk.choices.into_iter().flatten();
         let ours = choices.find(|choice| choice.index.unwrap_or(0) == 0);
         match ours {
-            Some(choice) => self.choice(choice).await,
+            Some(choice) => self.choice(choice, data.len()).await,
             None => Ok(()),
         }
     }
 
-    async fn choice(&mut self, choice: Choice) -> Result<(), Refused> {
+    /// `weight` is the size of the chunk that it came in.
+    async fn choice(&mut self, choice: Choice, weight: usize) -> Result<(), Refused> {
         if let Some(delta) = choice.delta.or(choice.message) {
             self.delta(delta).await?;
+        }
+        if let Some(SentLogprobs { content, refusal }) = choice.logprobs
+            && !(content.is_empty() && refusal.is_empty())
+        {
+            let logprobs = Logprobs { content, refusal, weight };
+            self.outlet.push(TurnEvent::Logprobs(Arc::new(logprobs))).await;
         }
         if let Some(reason) = choice.finish_reason.as_deref().filter(|reason| !reason.is_empty()) {
             self.finish = Some(finish_reason(reason));

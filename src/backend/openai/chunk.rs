@@ -29,7 +29,26 @@ pub(super) struct Choice {
     pub(super) index: Option<u64>,
     pub(super) delta: Option<Delta>,
     pub(super) message: Option<Delta>,
+    pub(super) logprobs: Option<SentLogprobs>,
     pub(super) finish_reason: Option<String>,
+}
+
+/// How likely the tokens were. Servers that tell it in another shape tell nothing here.
+#[derive(Debug, Default)]
+pub(super) struct SentLogprobs {
+    pub(super) content: Vec<Value>,
+    pub(super) refusal: Vec<Value>,
+}
+
+impl<'de> Deserialize<'de> for SentLogprobs {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        let mut told = Value::deserialize(source)?;
+        let mut entries = |name: &str| match told.get_mut(name).map(Value::take) {
+            Some(Value::Array(entries)) => entries,
+            _ => Vec::new(),
+        };
+        Ok(Self { content: entries("content"), refusal: entries("refusal") })
+    }
 }
 
 /// What is new of an answer.
@@ -95,17 +114,27 @@ pub(super) struct SentUsage {
 #[serde(default)]
 struct Details {
     cached_tokens: Option<u64>,
+    cache_write_tokens: Option<u64>,
+    /// LiteLLM's name of the same.
+    cache_creation_tokens: Option<u64>,
     reasoning_tokens: Option<u64>,
 }
 
 impl From<SentUsage> for Usage {
     fn from(sent: SentUsage) -> Self {
-        let cached = sent.prompt_tokens_details.and_then(|details| details.cached_tokens);
+        let prompt = sent.prompt_tokens_details.unwrap_or_default();
         let reasoning = sent.completion_tokens_details.and_then(|details| details.reasoning_tokens);
         Self {
             input_tokens: sent.prompt_tokens.unwrap_or_default(),
             output_tokens: sent.completion_tokens.unwrap_or_default(),
-            cached_input_tokens: cached.or(sent.prompt_cache_hit_tokens).unwrap_or_default(),
+            cached_input_tokens: prompt
+                .cached_tokens
+                .or(sent.prompt_cache_hit_tokens)
+                .unwrap_or_default(),
+            cache_written_tokens: prompt
+                .cache_write_tokens
+                .or(prompt.cache_creation_tokens)
+                .unwrap_or_default(),
             reasoning_tokens: reasoning.unwrap_or_default(),
             estimated: false,
         }
@@ -230,5 +259,9 @@ mod tests {
         assert_eq!((full.cached_input_tokens, full.reasoning_tokens), (4, 3));
         let cached = usage(r#"{"prompt_tokens":9,"prompt_cache_hit_tokens":8}"#);
         assert_eq!((cached.cached_input_tokens, cached.estimated), (8, false));
+        for name in ["cache_write_tokens", "cache_creation_tokens"] {
+            let json = format!(r#"{{"prompt_tokens_details":{{"{name}":7}}}}"#);
+            assert_eq!(usage(&json).cache_written_tokens, 7);
+        }
     }
 }

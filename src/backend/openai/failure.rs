@@ -4,8 +4,10 @@
 //! "code"}}`, and on no texts. What an upstream says goes to the log; a client reads of it only
 //! why its own request was found wrong.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use http::StatusCode;
 use serde_json::Value;
 
@@ -266,12 +268,22 @@ fn of_request(said: &Said) -> Failure {
     }
 }
 
-/// When the upstream wants to be asked again: in milliseconds or seconds. A date is not read.
+/// When the upstream wants to be asked again.
 fn wait(reply: &Reply) -> Option<Duration> {
-    let number = |header: &str| reply.header(header).trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|ms| ms / 1_000.0);
-    let seconds = seconds.or_else(|| number("retry-after")).filter(|seconds| *seconds > 0.0)?;
-    Duration::try_from_secs_f64(seconds).ok().map(|wait| wait.min(LONGEST_WAIT))
+    let milliseconds = reply.header("retry-after-ms").trim().parse::<f64>().ok();
+    let wait = milliseconds.and_then(|wait| Duration::try_from_secs_f64(wait / 1_000.0).ok());
+    let wait = wait.or_else(|| retry_after(reply.header("retry-after"), SystemTime::now()));
+    wait.filter(|wait| !wait.is_zero()).map(|wait| wait.min(LONGEST_WAIT))
+}
+
+/// Seconds, or a date. (RFC 9110, section 10.2.3.)
+fn retry_after(header: &str, now: SystemTime) -> Option<Duration> {
+    let header = header.trim();
+    if let Ok(seconds) = header.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date = DateTime::from_str(header, Format::HttpDate).ok()?;
+    SystemTime::try_from(date).ok()?.duration_since(now).ok()
 }
 
 #[cfg(test)]
@@ -354,6 +366,18 @@ mod tests {
             (json!({"error": {"code": 200}}), FailureKind::UpstreamUnavailable),
         ] {
             assert_eq!(of_said(&Said::of(&error)).failure.kind, kind, "{error}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_says_in_seconds_or_by_a_date_when_to_come_back() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 - 90);
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(retry_after(date, now), Some(Duration::from_secs(90)));
+        assert_eq!(retry_after(" 2.5 ", now), Some(Duration::from_millis(2_500)));
+        let past = now + Duration::from_secs(3_600);
+        for (header, now) in [(date, past), ("-1", now), ("soon", now), ("", now), ("NaN", now)] {
+            assert_eq!(retry_after(header, now), None, "{header}");
         }
     }
 

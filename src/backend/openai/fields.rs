@@ -1,14 +1,14 @@
 //! What becomes of a request's members: nearly all of them are the upstream's own.
 
-use crate::backend::fields::{ANY_OTHER, Fields, Treatment};
+use crate::backend::fields::{ANY_OTHER, CACHE_CONTROL, Fields, STRICT, Treatment};
 
-use Treatment::{Ignored, Mapped, Passed, Refused};
-
-const NO_LOGPROBS: &str = "answers of a session come without logprobs; leave them out";
+use Treatment::{Ignored, Mapped, Passed};
 
 pub(super) const FIELDS: Fields = &[
     ("messages", Mapped),
     ("tools", Mapped),
+    (STRICT, Mapped),
+    (CACHE_CONTROL, Ignored),
     ("tool_choice", Mapped),
     ("parallel_tool_calls", Mapped),
     ("max_completion_tokens", Mapped),
@@ -26,7 +26,7 @@ pub(super) const FIELDS: Fields = &[
     ("verbosity", Passed),
     ("service_tier", Mapped),
     ("logit_bias", Passed),
-    ("logprobs", Refused(NO_LOGPROBS)),
+    ("logprobs", Passed),
     ("top_logprobs", Passed),
     ("prediction", Passed),
     ("web_search_options", Passed),

@@ -143,6 +143,9 @@ fn tool(tool: &Tool) -> Value {
     if let Some(parameters) = &tool.parameters {
         function.insert("parameters".to_owned(), parameters.clone());
     }
+    if let Some(strict) = tool.strict {
+        function.insert("strict".to_owned(), strict.into());
+    }
     json!({ "type": "function", "function": function })
 }
 

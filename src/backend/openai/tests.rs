@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::backend::Ask;
-use crate::backend::fields::{ANY_OTHER, Treatment};
+use crate::backend::fields::{ANY_OTHER, CACHE_CONTROL, STRICT, Treatment};
 use crate::config::Model;
 use crate::turn::{
-    AnswerFormat, Confirmation, Effort, Generation, JsonSchema, Message, Part, Role, SessionKey,
-    Status, Thought, Tool, ToolCall, ToolChoice, TurnRequest, UpstreamSessionId,
+    AnswerFormat, CacheLife, Confirmation, Effort, Generation, JsonSchema, Message, Part, Role,
+    SessionKey, Status, Thought, Tool, ToolCall, ToolChoice, TurnRequest, UpstreamSessionId,
 };
 
 use super::server::Spelling;
@@ -65,14 +65,19 @@ fn result(id: &str, text: &str) -> Message {
 /// A request that says something by every member.
 fn full_request() -> TurnRequest {
     let extra = json!({"thinking": {"type": "enabled"}, "verbosity": "low", "logit_bias": {"1": 1},
-        "top_logprobs": 2, "prediction": {"content": "x"}, "web_search_options": {},
+        "logprobs": true, "top_logprobs": 2, "prediction": {"content": "x"}, "web_search_options": {},
         "moderation": {"model": "x"}, "prompt_cache_key": "k", "prompt_cache_options": {"ttl": "1h"},
         "prompt_cache_retention": "24h", "store": true, "user": "ann", "safety_identifier": "s",
         "any other": [1]});
     let Value::Object(extra) = extra else { unreachable!("it is written so") };
     let schema = json!({"type": "object"});
-    let tool =
-        Tool { name: "look".to_owned(), description: None, parameters: Some(schema.clone()) };
+    let tool = Tool {
+        name: "look".to_owned(),
+        description: None,
+        parameters: Some(schema.clone()),
+        strict: Some(true),
+        cache: Some(CacheLife::Hour),
+    };
     TurnRequest {
         messages: vec![Message::text(Role::System, "be kind")],
         metadata: [("a".to_owned(), "b".to_owned())].into(),
@@ -95,6 +100,7 @@ fn full_request() -> TurnRequest {
                 strict: true,
             }),
             effort: Some(Effort::High),
+            thinking_budget: Some(5_000),
             service_tier: Some("flex".to_owned()),
             extra,
         },
@@ -111,7 +117,7 @@ fn a_whole_request_is_written_in_openais_words() {
         "messages": [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}],
         "stream": true,
         "stream_options": {"include_usage": true},
-        "tools": [{"type": "function", "function": {"name": "look", "parameters": schema}}],
+        "tools": [{"type": "function", "function": {"name": "look", "parameters": schema, "strict": true}}],
         "tool_choice": {"type": "function", "function": {"name": "look"}},
         "parallel_tool_calls": false,
         "max_completion_tokens": 9,
@@ -137,7 +143,11 @@ fn the_table_of_members_says_what_is_written() {
     let older = Spelling { newer_limit: false, ..SPELLING };
     let older = written(&ask(Vec::new(), vec![user("hi")], full_request()), older);
     for (member, treatment) in fields::FIELDS {
-        let is_written = newer.get(member).is_some() || older.get(member).is_some();
+        let is_written = match *member {
+            STRICT => newer.pointer("/tools/0/function/strict").is_some(),
+            CACHE_CONTROL => newer.to_string().contains(CACHE_CONTROL),
+            member => newer.get(member).is_some() || older.get(member).is_some(),
+        };
         match treatment {
             Treatment::Mapped | Treatment::Passed => assert!(is_written, "{member}"),
             Treatment::Ignored | Treatment::Refused(_) => assert!(!is_written, "{member}"),

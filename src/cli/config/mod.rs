@@ -81,6 +81,9 @@ pub enum SetVerb {
         /// Whose key it is: 1 to 64 characters of [0-9a-zA-Z._-]
         #[arg(long)]
         tenant: TenantId,
+        /// Whether it may also list, read, follow, interrupt and end other tenants' sessions
+        #[arg(long)]
+        admin: bool,
     },
 }
 
@@ -143,8 +146,8 @@ impl ConfigVerb {
 
 impl SetArgs {
     fn run(&self, environment: Environment, output: &mut Output<'_>) -> io::Result<u8> {
-        if let Some(SetVerb::Key { tenant }) = &self.make {
-            return make_key(tenant, output);
+        if let Some(SetVerb::Key { tenant, admin }) = &self.make {
+            return make_key(tenant, *admin, output);
         }
         let (Some(setting), Some(value)) = (&self.setting, &self.value) else {
             writeln!(output.err, "a setting and its value are due, as server.listen 127.0.0.1:80")?;
@@ -208,11 +211,14 @@ fn summary(loaded: &Loaded) -> String {
 }
 
 /// The key goes to standard error, so that the table alone can be appended to a file.
-fn make_key(tenant: &TenantId, output: &mut Output<'_>) -> io::Result<u8> {
+fn make_key(tenant: &TenantId, is_admin: bool, output: &mut Output<'_>) -> io::Result<u8> {
     let key = new_key();
     let hash = secret::hash_text(&secret::hash_key(&key));
     writeln!(output.err, "the key for {tenant}, which is not shown again: {key}")?;
     writeln!(output.out, "[[keys]]\ntenant = \"{tenant}\"\nhash = \"{hash}\"")?;
+    if is_admin {
+        writeln!(output.out, "admin = true")?;
+    }
     Ok(EXIT_OK)
 }
 
@@ -331,6 +337,11 @@ mod tests {
         let loaded = load_found(Some(&file.0), Environment::default()).unwrap();
         assert_eq!(loaded.config.keys[0].tenant.as_str(), "acme");
         assert_eq!(loaded.config.keys[0].hash, secret::hash_key(key));
+        assert!(!loaded.config.keys[0].admin);
+        let arguments = ["set", "key", "--tenant", "acme", "--admin"];
+        let (_, out, _) = run(&arguments, Environment::default());
+        let loaded = load_found(Some(&TempFile::holding(&out).0), Environment::default()).unwrap();
+        assert!(loaded.config.keys[0].admin);
     }
 
     #[test]

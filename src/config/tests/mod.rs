@@ -12,6 +12,7 @@ use crate::turn::{DisconnectPolicy, TurnPolicy};
 
 mod chance;
 mod page;
+mod store;
 
 const EXAMPLE: &str = include_str!("../../../outcrop.example.toml");
 
@@ -106,6 +107,7 @@ hash = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
 [[keys]]
 tenant = "acme"
+admin = "yes"
 "#;
 /// What is said of it, each line after the file's name.
 const WRONG_REPORT: &str = r#"
@@ -125,13 +127,14 @@ const WRONG_REPORT: &str = r#"
 27: models[loan-advisor].session_attributes: channel must be a string, not 3
 29: models[loan-advisor].backend: is missing
 30: models[loan-advisor].name: is the name of the model on line 24 too
-31: models[loan-advisor].colour: unknown key; known here: action_groups, agent_alias_id, agent_id, api_key, backend, base_url, caller_attribute, caller_fields, disconnect_policy, endpoint_url, exclude_thinking, expose_traces, fallbacks, fetch_urls, file_use, first_event_timeout_seconds, foundation_model, guardrail_id, guardrail_interval, guardrail_version, harness_arn, hedge_agents, hedge_seconds, idle_session_ttl_seconds, instruction, keep_alive_seconds, knowledge_bases, latency, max_tokens, memory_id, metadata_attributes, model_id, name, payload, previous_turns, prompt_cache, prompt_session_attributes, qualifier, reasoning, region, regions, runtime_arn, runtime_user, service_tier, session_attributes, session_per_key, stall_timeout_seconds, stream, system_prompt_attribute, tool_errors, traces, turn_policy, upstreams
+31: models[loan-advisor].colour: unknown key; known here: action_groups, agent_alias_id, agent_id, api_key, apology, backend, base_url, caller_attribute, caller_fields, disconnect_policy, empty_answer, endpoint_url, exclude_thinking, expose_traces, fallbacks, fetch_urls, file_use, filler, filler_after_ms, first_event_timeout_seconds, first_token_deadline_ms, foundation_model, guardrail_id, guardrail_interval, guardrail_version, harness_arn, hedge_agents, hedge_seconds, idle_session_ttl_seconds, instruction, keep_alive_seconds, knowledge_bases, latency, max_tokens, memory_id, metadata_attributes, model_id, name, payload, previous_turns, profile, prompt_cache, prompt_session_attributes, qualifier, reasoning, region, regions, runtime_arn, runtime_user, service_tier, session_attributes, session_per_key, spoken_errors, stall_timeout_seconds, stream, system_prompt_attribute, tool_errors, traces, turn_policy, upstreams
 34: keys[0].tenant: a tenant must be 1 to 64 characters of [0-9a-zA-Z._-], not "two words"
 35: keys[0].hash: must be sha256: and 64 hexadecimal digits
 39: keys[1].key: is shorter than 16 characters; make one with `outcrop config set key`
 40: keys[1].models: names no configured model: claude
 44: keys[2].key: stands beside hash; remove one of them
-47: keys[3].hash: is missing; make one with `outcrop config set key`"#;
+47: keys[3].hash: is missing; make one with `outcrop config set key`
+49: keys[3].admin: must be true or false, not "yes""#;
 
 #[test]
 fn every_mistake_is_reported_at_once_with_its_line() {

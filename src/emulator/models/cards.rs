@@ -27,6 +27,8 @@ pub(in crate::emulator) enum Can {
     ThinkAlways,
     /// Keep prefixes.
     Cache,
+    /// Keep them after every message, unasked.
+    CacheUnasked,
     /// Answer by a JSON schema.
     FollowSchema,
     /// Be sampled, by temperature or by top-p.
@@ -205,6 +207,18 @@ const GPT_OSS: &[Can] = &[
     Can::Tools,
     Can::BeForced,
     Can::ThinkByEffort,
+    Can::FollowSchema,
+    Can::Sample,
+    Can::SampleByBoth,
+    Can::Tiers,
+];
+const UPSTREAMS: &[Can] = &[
+    Can::System,
+    Can::Tools,
+    Can::BeForced,
+    Can::ThinkByEffort,
+    Can::Cache,
+    Can::CacheUnasked,
     Can::FollowSchema,
     Can::Sample,
     Can::SampleByBoth,
@@ -403,7 +417,7 @@ pub(in crate::emulator) const UPSTREAM: Card = Card {
     max_output: 128_000,
     profiles: &[],
     on_demand: true,
-    can: GPT_OSS,
+    can: UPSTREAMS,
 };
 
 const fn embedder(

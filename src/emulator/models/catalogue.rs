@@ -177,6 +177,35 @@ pub(in crate::emulator) fn inference_profiles(
     Ok(body)
 }
 
+/// `GetInferenceProfile`: of one that every account has, or of one that an account made for
+/// itself, by their ids or ARNs.
+///
+/// # Errors
+/// `ResourceNotFoundException`
+pub(in crate::emulator) fn inference_profile(name: &str, account: &str) -> Result<Value, Refusal> {
+    let found = || {
+        let (kind, id) = match name.strip_prefix("arn:") {
+            Some(arn) => resource(arn)?,
+            None => ("inference-profile", name),
+        };
+        let is_own = kind == "application-inference-profile";
+        let (prefix, bare) = if is_own { OPAQUE } else { id }.split_once('.')?;
+        let card = CARDS.iter().find(|card| card.id == bare && card.profiles.contains(&prefix))?;
+        let mut found = profile(card, prefix, account);
+        if is_own {
+            found["inferenceProfileId"] = json!(id);
+            found["inferenceProfileArn"] = json!(name);
+            found["type"] = json!("APPLICATION");
+        }
+        Some(found)
+    };
+    found().ok_or_else(|| Refusal {
+        status: StatusCode::NOT_FOUND,
+        kind: Some("ResourceNotFoundException"),
+        message: "The specified inference profile is not found.".into(),
+    })
+}
+
 fn profile(card: &Card, prefix: &str, account: &str) -> Value {
     let id = format!("{prefix}.{}", card.id);
     let model = |region: &str| json!({"modelArn": format!("arn:aws:bedrock:{region}::foundation-model/{}", card.id)});

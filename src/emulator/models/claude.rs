@@ -235,6 +235,9 @@ fn tool_config(tools: &[Value], choice: Option<&Value>) -> Result<Value, Refusal
         if let Some(description) = tool.get("description") {
             spec["description"] = description.clone();
         }
+        if let Some(strict) = tool.get("strict") {
+            spec["strict"] = strict.clone();
+        }
         converted.push(json!({"toolSpec": spec}));
         converted.extend(cache_point(tool));
     }

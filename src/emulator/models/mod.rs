@@ -115,6 +115,9 @@ fn listed(emulated: &Emulated, request: &Request<Incoming>) -> Option<Response<R
     let found = match path {
         "/foundation-models" => Ok(catalogue::foundation_models(query)),
         "/inference-profiles" => catalogue::inference_profiles(query, &emulated.account),
+        path if let Some(id) = path.strip_prefix("/inference-profiles/") => {
+            catalogue::inference_profile(&percent_decoded(id)?, &emulated.account)
+        }
         path => {
             let id = percent_decoded(path.strip_prefix("/foundation-models/")?)?;
             catalogue::foundation_model(&id)
@@ -123,6 +126,7 @@ fn listed(emulated: &Emulated, request: &Request<Incoming>) -> Option<Response<R
     let operation = match path {
         "/foundation-models" => "ListFoundationModels",
         "/inference-profiles" => "ListInferenceProfiles",
+        path if path.starts_with("/inference-profiles/") => "GetInferenceProfile",
         _ => "GetFoundationModel",
     };
     let fault = emulated.fleet.fault(operation, emulated.behaviour.fault.as_ref());

@@ -53,6 +53,8 @@ pub(in crate::emulator) struct ToolSpec {
     pub(in crate::emulator) description: Option<String>,
     /// What it takes.
     pub(in crate::emulator) input_schema: InputSchema,
+    /// Whether calls must fit that to the letter.
+    pub(in crate::emulator) strict: Option<bool>,
 }
 
 /// What a tool takes.

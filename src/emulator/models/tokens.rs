@@ -108,6 +108,9 @@ pub(in crate::emulator) fn measure(card: &Card, prompt: &Prompt) -> Measured {
         ruler.digest.update([message.role as u8]);
         ruler.tokens += PER_MESSAGE;
         message.content.iter().for_each(|block| ruler.block(block));
+        if card.can(Can::CacheUnasked) {
+            ruler.end_prefix(false);
+        }
     }
     Measured { total: ruler.tokens, digest: ruler.digest.finalize().into(), points: ruler.points }
 }
@@ -179,8 +182,12 @@ impl Ruler {
     }
 
     fn point(&mut self, point: &CachePoint) {
+        self.end_prefix(point.ttl.as_deref() == Some("1h"));
+    }
+
+    /// Ends a prefix that is to be kept.
+    fn end_prefix(&mut self, lives_an_hour: bool) {
         let digest = self.digest.clone().finalize().into();
-        let lives_an_hour = point.ttl.as_deref() == Some("1h");
         self.points.push(Point { digest, tokens: self.tokens, lives_an_hour });
     }
 

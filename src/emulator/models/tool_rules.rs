@@ -85,6 +85,12 @@ fn check_schema(card: &Card, spec: &ToolSpec) -> Result<(), Refusal> {
         return Err(bad("The type must be object.".to_owned()));
     }
     schema::check(schema).map_err(bad)?;
+    if spec.strict == Some(true) {
+        if !card.can(Can::FollowSchema) {
+            return Err(Refusal::validation("This model doesn't support strict tool use."));
+        }
+        schema::check_closed(schema).map_err(bad)?;
+    }
     let strange = root.keys().find(|key| !NOVA_ROOT.contains(&key.as_str()));
     match strange.filter(|_| card.is_nova()) {
         Some(key) => Err(bad(format!(

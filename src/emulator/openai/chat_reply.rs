@@ -7,6 +7,7 @@ use crate::emulator::faults::Flaw;
 use crate::emulator::models::answer::{Answer, Said};
 use crate::emulator::models::converse::{fragments, pieces};
 use crate::emulator::models::script::{Piece, Pieces};
+use crate::emulator::models::tokens;
 
 use super::chat_request::Asked;
 use super::flaws::{spoil_body, spoil_chunk};
@@ -25,7 +26,11 @@ fn usage(answer: &Answer) -> Value {
         "prompt_tokens": prompt,
         "completion_tokens": output,
         "total_tokens": prompt + output,
-        "prompt_tokens_details": {"cached_tokens": answer.usage.prompt.cache_read, "audio_tokens": 0},
+        "prompt_tokens_details": {
+            "cached_tokens": answer.usage.prompt.cache_read,
+            "cache_write_tokens": answer.usage.prompt.cache_write(),
+            "audio_tokens": 0,
+        },
         "completion_tokens_details": {
             "reasoning_tokens": answer.usage.thoughts, "audio_tokens": 0,
             "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
@@ -56,7 +61,7 @@ pub(super) fn body(asked: &Asked, answer: &Answer, flaw: Option<Flaw>) -> Value 
         "created": CREATED,
         "model": asked.model,
         "choices": [{
-            "index": 0, "message": message, "logprobs": null,
+            "index": 0, "message": message, "logprobs": logprobs(asked.logprobs, &texts.concat()),
             "finish_reason": answer.stop.openai(),
         }],
         "usage": usage(answer),
@@ -67,6 +72,25 @@ pub(super) fn body(asked: &Asked, answer: &Answer, flaw: Option<Flaw>) -> Value 
         spoil_body(flaw, &mut body);
     }
     body
+}
+
+/// How likely the tokens of a text were: made up, and the same each time.
+fn logprobs(top: Option<usize>, text: &str) -> Value {
+    let Some(top) = top.filter(|_| !text.is_empty()) else { return Value::Null };
+    let entry = |token: &str, rank: usize| {
+        let likely = -0.25 - f64::from(u8::try_from(rank).unwrap_or(u8::MAX));
+        json!({"token": token, "logprob": likely, "bytes": token.as_bytes()})
+    };
+    let entries: Vec<Value> = tokens::tokens(text)
+        .map(|token| {
+            let mut told = entry(token, 0);
+            let others = (1..top).map(|rank| entry(&format!("{token}{rank}"), rank));
+            let all: Vec<Value> = [entry(token, 0)].into_iter().chain(others).take(top).collect();
+            told["top_logprobs"] = json!(all);
+            told
+        })
+        .collect();
+    json!({"content": entries, "refusal": null})
 }
 
 fn visible(said: &Said) -> Option<&str> {
@@ -84,6 +108,7 @@ fn call(said: &Said) -> Option<Value> {
 
 /// The chunks of a streamed answer.
 pub(super) fn chunks(asked: &Asked, answer: Answer, flaw: Option<Flaw>) -> Pieces {
+    let top = asked.logprobs;
     let frame = Frame {
         id: format!("chatcmpl-{}", answer.id),
         model: asked.model.clone(),
@@ -103,11 +128,15 @@ pub(super) fn chunks(asked: &Asked, answer: Answer, flaw: Option<Flaw>) -> Piece
     });
     let chunk = {
         let frame = frame.clone();
-        move |delta: Value| Piece { is_chunk: is_answer(&delta), bytes: frame.chunk(delta, None) }
+        move |delta: Value| {
+            let told = logprobs(top, delta["content"].as_str().unwrap_or_default());
+            let is_chunk = is_answer(&delta);
+            Piece { is_chunk, bytes: frame.chunk(delta, told, None) }
+        }
     };
-    let first = Piece { bytes: frame.chunk(role, None), is_chunk: false };
+    let first = Piece { bytes: frame.chunk(role, Value::Null, None), is_chunk: false };
     let end = move || {
-        let last = frame.chunk(Value::Object(Map::new()), Some(finish));
+        let last = frame.chunk(Value::Object(Map::new()), Value::Null, Some(finish));
         let usage = told.map(|told| frame.usage(told));
         let done = Bytes::from_static(b"data: [DONE]\n\n");
         let done = (flaw != Some(Flaw::NoDone)).then_some(done);
@@ -155,8 +184,9 @@ struct Frame {
 }
 
 impl Frame {
-    fn chunk(&self, delta: Value, finish: Option<&str>) -> Bytes {
-        let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish});
+    fn chunk(&self, delta: Value, logprobs: Value, finish: Option<&str>) -> Bytes {
+        let choice =
+            json!({"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish});
         self.event(json!([choice]), Value::Null)
     }
 

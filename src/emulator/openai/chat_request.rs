@@ -35,10 +35,14 @@ pub(super) struct Asked {
     pub(super) streams: bool,
     /// Whether a stream is to end with its usage.
     pub(super) tells_usage: bool,
+    /// How many other tokens are told beside each, where it is told how likely they were.
+    pub(super) logprobs: Option<usize>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Body {
+    logprobs: Option<bool>,
+    top_logprobs: Option<usize>,
     model: String,
     messages: Vec<Sent>,
     max_completion_tokens: Option<i64>,
@@ -121,6 +125,7 @@ pub(super) fn read(body: &[u8]) -> Result<Asked, Wrong> {
         model: body.model,
         prompt,
         wants_object,
+        logprobs: (body.logprobs == Some(true)).then(|| body.top_logprobs.unwrap_or_default()),
         thinks: body.reasoning_effort.is_some_and(|effort| effort != "none"),
         streams: body.stream == Some(true),
         tells_usage: body.stream_options.is_some_and(|options| options.include_usage == Some(true)),
@@ -137,6 +142,11 @@ fn check_numbers(body: &Body) -> Result<(), Wrong> {
         (within(body.top_p, 1.0), "top_p", "must be 0 to 1"),
         (at_least_one(body.max_tokens), "max_tokens", "must be at least 1"),
         (at_least_one(body.max_completion_tokens), "max_completion_tokens", "must be at least 1"),
+        (
+            body.top_logprobs.is_none_or(|top| top <= 20 && body.logprobs == Some(true)),
+            "top_logprobs",
+            "must be 0 to 20, with 'logprobs'",
+        ),
         (body.n.is_none_or(|n| n == 1), "n", "only one choice is emulated"),
         (effort.is_none_or(|effort| efforts.contains(&effort)), "reasoning_effort", "is unknown"),
         (
@@ -298,6 +308,7 @@ fn tools(body: &Body) -> Result<Option<ToolConfig>, Wrong> {
             name: name.to_owned(),
             description: function["description"].as_str().map(str::to_owned),
             input_schema: InputSchema::Json(schema),
+            strict: function["strict"].as_bool(),
         });
     }
     let tool_choice = choice(body.tool_choice.as_ref(), &specs)?;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::session::Opening;
 use crate::store::{Mark, Record};
 use crate::turn::{
-    Failure, FailureKind, ItemId, Message, Part, Place, Role, SessionKey, Status, TurnId,
+    Failure, FailureKind, ItemId, Message, ModelName, Part, Place, Role, SessionKey, Status, TurnId,
 };
 
 use super::{Conversation, Room, Standing};
@@ -14,9 +15,12 @@ use super::{Conversation, Room, Standing};
 /// A change of a session that is not a turn.
 #[derive(Debug)]
 pub enum Edit {
+    /// What a session that is not there yet begins with.
+    Open(Box<Opening>),
     /// Other notes in place of those that are there.
     Metadata(BTreeMap<String, String>),
-    /// Messages put in at the end, as if this turn had brought them.
+    /// Messages put in at the end, as if this turn had brought them; instructions among them are
+    /// added to the session's.
     Append(TurnId, Vec<Message>),
     /// Everything after this turn taken out.
     Rewind(TurnId),
@@ -37,12 +41,27 @@ impl Conversation {
     /// Changes the session.
     ///
     /// # Errors
-    /// `TurnNotFound` and `ConversationNotFound` where it holds no such turn or item; nothing
-    /// has changed then.
+    /// `TurnNotFound` and `ConversationNotFound` where it holds no such turn or item,
+    /// `BadRequest` for instructions that are longer than a session may be; nothing has changed
+    /// then.
     pub(in crate::session) fn edit(&mut self, edit: Edit, room: Room) -> Result<(), Failure> {
         match edit {
-            Edit::Metadata(notes) => self.change().metadata = notes,
-            Edit::Append(turn, messages) => self.append(turn, messages, room),
+            Edit::Open(opening) => {
+                let Opening { model, metadata, messages, .. } = *opening;
+                self.append(TurnId::generate(), messages, room)?;
+                let record = self.change();
+                record.metadata = metadata;
+                record.model = model.unwrap_or_else(ModelName::none);
+                record.created_at = SystemTime::now();
+                self.is_opened = true;
+            }
+            Edit::Metadata(notes) => {
+                if let Some(before) = &mut self.before {
+                    Arc::make_mut(&mut before.record).metadata = notes.clone();
+                }
+                self.change().metadata = notes;
+            }
+            Edit::Append(turn, messages) => self.append(turn, messages, room)?,
             Edit::Rewind(turn) => {
                 let end = self.mark(&turn).ok_or_else(no_turn)?.end;
                 self.truncate(self.index(end));
@@ -64,7 +83,7 @@ impl Conversation {
     }
 
     /// The session's record under another key, up to the end of a turn or whole, for a session of
-    /// its own.
+    /// its own. A turn that runs is not in it, nor what it changed.
     ///
     /// # Errors
     /// `TurnNotFound` where the session holds no such turn.
@@ -73,26 +92,27 @@ impl Conversation {
         upto: Option<&TurnId>,
         key: SessionKey,
     ) -> Result<Record, Failure> {
+        let held = self.before.as_ref().map_or(&self.record, |before| &before.record);
         let end = match upto {
-            Some(turn) => self.mark(turn).ok_or_else(no_turn)?.end,
-            None => self.record.end(),
+            Some(turn) => mark_of(held, turn).ok_or_else(no_turn)?.end,
+            None => held.end(),
         };
         let now = SystemTime::now();
-        let messages = self.record.messages[..self.index(end)].to_vec();
-        let marks = self.record.marks.iter().filter(|mark| mark.end <= end).cloned().collect();
+        let messages = held.messages[..index_in(held, end)].to_vec();
+        let marks = held.marks.iter().filter(|mark| mark.end <= end).cloned().collect();
         Ok(Record {
             key,
-            model: self.record.model.clone(),
-            asked: self.record.asked.clone(),
-            moved: self.record.moved.clone(),
+            model: held.model.clone(),
+            asked: held.asked.clone(),
+            moved: held.moved.clone(),
             created_at: now,
             last_active: now,
             turns: 0,
             messages,
-            dropped: self.record.dropped,
+            dropped: held.dropped,
             marks,
-            system: Arc::clone(&self.record.system),
-            metadata: self.record.metadata.clone(),
+            system: Arc::clone(&held.system),
+            metadata: held.metadata.clone(),
             head: None,
             upstream: None,
             branches: 0,
@@ -114,7 +134,8 @@ impl Conversation {
         let Some(last) = self.change().messages.last_mut() else { return false };
         let message = Arc::make_mut(last);
         let before = message.weight();
-        message.parts = vec![Part::Text(heard.to_owned())];
+        let was_heard = !heard.trim().is_empty();
+        message.parts = was_heard.then(|| Part::Text(heard.to_owned())).into_iter().collect();
         message.status = Status::Interrupted;
         let after = message.weight();
         self.weight = self.weight - before + after;
@@ -182,14 +203,27 @@ impl Conversation {
         });
     }
 
-    fn append(&mut self, turn: TurnId, messages: Vec<Message>, room: Room) {
-        self.weight += messages.iter().map(Message::weight).sum::<usize>();
-        let record = self.change();
-        record.messages.extend(messages.into_iter().map(Arc::new));
-        record.marks.push(Mark { turn, end: record.end(), is_answered: false });
+    fn append(&mut self, turn: TurnId, messages: Vec<Message>, room: Room) -> Result<(), Failure> {
+        let is_system = |message: &Message| message.role == Role::System;
+        let (told, said): (Vec<_>, Vec<_>) = messages.into_iter().partition(is_system);
+        if !told.is_empty() {
+            let system: Arc<[_]> = self.record.system.iter().cloned().chain(told).collect();
+            if system.iter().map(Message::weight).sum::<usize>() > room.bytes {
+                return Err(long_instructions());
+            }
+            self.change().system = system;
+        }
         self.is_opened = true;
+        if said.is_empty() {
+            return Ok(());
+        }
+        self.weight += said.iter().map(Message::weight).sum::<usize>();
+        let record = self.change();
+        record.messages.extend(said.into_iter().map(Arc::new));
+        record.marks.push(Mark { turn, end: record.end(), is_answered: false });
         self.is_told_anew(false);
         self.trim(room);
+        Ok(())
     }
 
     /// The upstream session knows something else, so the next turn begins another. A transcript
@@ -270,7 +304,7 @@ impl Conversation {
     }
 
     fn mark(&self, turn: &TurnId) -> Option<&Mark> {
-        self.record.marks.iter().rev().find(|mark| mark.turn == *turn)
+        mark_of(&self.record, turn)
     }
 
     fn place_of(&self, turn: &TurnId) -> Option<usize> {
@@ -285,10 +319,18 @@ impl Conversation {
     }
 
     /// Where a position stands among the messages that are held.
-    fn index(&self, position: u64) -> usize {
-        let index = usize::try_from(position.saturating_sub(self.record.dropped));
-        index.unwrap_or(usize::MAX).min(self.record.messages.len())
+    pub(super) fn index(&self, position: u64) -> usize {
+        index_in(&self.record, position)
     }
+}
+
+fn mark_of<'r>(record: &'r Record, turn: &TurnId) -> Option<&'r Mark> {
+    record.marks.iter().rev().find(|mark| mark.turn == *turn)
+}
+
+fn index_in(record: &Record, position: u64) -> usize {
+    let index = usize::try_from(position.saturating_sub(record.dropped));
+    index.unwrap_or(usize::MAX).min(record.messages.len())
 }
 
 /// The message without what it says; `None` where nothing else is in it.
@@ -321,6 +363,11 @@ fn without_thought(message: &Message, number: u32) -> Result<Option<Message>, Fa
 
 fn no_turn() -> Failure {
     Failure::new(FailureKind::TurnNotFound, "the session holds no turn of this id")
+}
+
+fn long_instructions() -> Failure {
+    let message = "the system messages are longer than a session's instructions may be";
+    Failure::bad_field("messages", message)
 }
 
 fn no_item() -> Failure {

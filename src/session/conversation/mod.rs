@@ -10,11 +10,13 @@ use crate::turn::{
 };
 
 use super::identity::{Digest, extend};
-use super::reconcile::{Plan, input_start, reconcile};
+use super::phrases::Phrases;
+use super::reconcile::{Plan, Telling, input_start};
 use super::turn_log::Origin;
 
 mod editing;
 mod hand_over;
+mod plan;
 
 pub use editing::Edit;
 pub(super) use hand_over::{drop_restated, restated};
@@ -77,8 +79,8 @@ enum Standing {
 pub(super) struct Arrival<'a> {
     /// Everything the client sent.
     pub(super) messages: &'a [Message],
-    /// Whether the client named the session itself.
-    pub(super) named: bool,
+    /// How the client tells what was said.
+    pub(super) telling: Telling<'a>,
     /// Whether the transcript is known to branch off another session's.
     pub(super) branches: bool,
     /// Whether the messages are what is new, whatever they look like.
@@ -195,8 +197,7 @@ impl Conversation {
 
     /// What the store is to be given, where it has not what is held.
     pub(super) fn save(&mut self) -> Option<Save> {
-        let is_something = self.is_opened || !self.record.messages.is_empty();
-        if !is_something || !std::mem::take(&mut self.is_changed) {
+        if !self.is_something() || !std::mem::take(&mut self.is_changed) {
             return None;
         }
         self.was_given = true;
@@ -205,11 +206,6 @@ impl Conversation {
         }
         let unchanged = std::mem::replace(&mut self.saved, self.record.end());
         Some(Save { record: Arc::clone(&self.record), unchanged })
-    }
-
-    /// Whether anything changed since the store was given the session.
-    pub(super) fn is_changed(&self) -> bool {
-        self.is_changed
     }
 
     /// Whether the store was ever given the session.
@@ -248,18 +244,7 @@ impl Conversation {
             let waits = self.record.upstream.as_ref().and_then(|bound| bound.pending.as_ref());
             incoming.splice(0..0, read(waits)?);
         }
-        let is_blank = self.record.messages.is_empty() && self.record.upstream.is_none();
-        let was_empty = is_blank && self.standing != Standing::Branch;
-        let plan = if was_empty {
-            None
-        } else if arrival.is_delta {
-            Some(Plan::Continue { from: 0, heard: None })
-        } else if arrival.base.is_some() && arrival.base == self.record.head {
-            // Found by all that it went through, also where its oldest turns were dropped since.
-            Some(Plan::Continue { from: input_start(&incoming), heard: None })
-        } else {
-            Some(reconcile(&self.record.messages, &incoming, arrival.named))
-        };
+        let plan = self.plan(&incoming, arrival);
         let from = match &plan {
             None => input_start(&incoming),
             Some(Plan::Continue { from, .. } | Plan::Fork { from }) => *from,
@@ -320,16 +305,19 @@ impl Conversation {
     fn begin(&mut self, incoming: &[Message], arrival: &Arrival<'_>) -> Result<Prepared, Failure> {
         let from = input_start(incoming);
         hand_over::check(incoming[..from].last(), &incoming[from..])?;
-        self.replace_messages(&incoming[..from], arrival.room);
+        let (before, new) = incoming.split_at(from);
         let origin = if arrival.branches {
             Origin::Forked
-        } else if from > 0 && incoming[..from].iter().any(|message| message.role == Role::User) {
+        } else if before.iter().any(|message| message.role == Role::User) {
             Origin::Rehydrated
         } else {
             Origin::New
         };
         self.standing = Standing::InUse;
-        let prepared = self.open_upstream(origin, incoming[from..].to_vec(), None);
+        // All of it is this turn's, though its upstream is told the beginning as history.
+        let mut prepared = self.open_upstream(origin, new.to_vec(), None);
+        prepared.history = shared(before.to_vec());
+        prepared.said.splice(0..0, prepared.history.iter().cloned());
         Ok(Prepared { is_first: true, ..prepared })
     }
 
@@ -460,13 +448,17 @@ impl Conversation {
 
     /// Takes a turn into the transcript; `base` is the digest before it, for sessions that are
     /// found by their transcript.
-    pub(super) fn commit(&mut self, turn: Committed) {
-        let Committed { turn, said, answer, upstream, model, asked, base, now, room } = turn;
+    pub(super) fn commit(&mut self, turn: Committed<'_>) {
+        let Committed { turn, said, answer, upstream, model, asked, base, now, room, phrases } =
+            turn;
         self.before = None;
         self.is_opened = true;
         let head = base.map(|base| {
-            let after = said.iter().fold(base, |digest, message| extend(&digest, message));
-            extend(&after, &answer)
+            // The base is that of all before the new input.
+            let after_answers = said.rsplit(|message| message.role == Role::Assistant).next();
+            let new = after_answers.into_iter().flatten();
+            let after = new.fold(base, |digest, message| extend(&digest, message));
+            extend(&after, &phrases.sent_back(&answer))
         });
         let mut added = 0;
         let record = self.change();
@@ -524,7 +516,13 @@ impl Conversation {
 
     /// Whether nothing was ever said here, and nothing is kept for a next attempt.
     pub(super) fn is_blank(&self) -> bool {
-        !self.is_opened && self.record.messages.is_empty() && self.spare.is_none()
+        !self.is_something() && self.spare.is_none()
+    }
+
+    /// Whether there is a session: one that was opened, or has messages. A branch is none before
+    /// its first turn.
+    fn is_something(&self) -> bool {
+        self.is_opened || (!self.record.messages.is_empty() && self.standing != Standing::Branch)
     }
 
     /// Begins anew, as an upstream does whose session was ended.
@@ -567,7 +565,7 @@ fn found(standing: Standing) -> Origin {
 
 /// A turn that ended, for the transcript.
 #[derive(Debug)]
-pub(super) struct Committed {
+pub(super) struct Committed<'a> {
     pub(super) turn: TurnId,
     pub(super) said: Vec<Arc<Message>>,
     pub(super) answer: Message,
@@ -580,6 +578,8 @@ pub(super) struct Committed {
     pub(super) base: Option<Digest>,
     pub(super) now: SystemTime,
     pub(super) room: Room,
+    /// What clients may send back with the answer, though it is no part of it.
+    pub(super) phrases: Phrases<'a>,
 }
 
 #[cfg(test)]

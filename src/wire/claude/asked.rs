@@ -12,6 +12,7 @@ use crate::wire::agent_fields::{Attributes, Texts};
 use crate::wire::asking::{self, MAX_TOOLS, Sampling, Stops, Thinking};
 use crate::wire::body::wrong;
 use crate::wire::bounded::{Allowance, AtMost};
+use crate::wire::cache_mark::CacheMark;
 use crate::wire::extension::Extension;
 use crate::wire::said::{MAX_MESSAGES, Transcript};
 use crate::wire::whole::Whole;
@@ -83,6 +84,8 @@ struct SentTool<'a> {
     description: Option<String>,
     #[serde(borrow)]
     input_schema: Option<&'a RawValue>,
+    strict: Option<bool>,
+    cache_control: Option<CacheMark>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -202,7 +205,8 @@ impl SentTool<'_> {
             return Err(Failure::new(FailureKind::UnsupportedParameter, message).at(param));
         }
         let schema = ("input_schema", self.input_schema);
-        asking::tool(at, (self.name, self.description), schema, allowance)
+        let tool = asking::tool(at, (self.name, self.description), schema, allowance)?;
+        Ok(Tool { strict: self.strict, cache: self.cache_control.map(|mark| mark.0), ..tool })
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use crate::turn::{Failure, FailureKind, Thought};
 use crate::wire::body::{self, wrong};
 use crate::wire::bounded::AtMost;
+use crate::wire::cache_mark::CacheMark;
 use crate::wire::said::{
     MAX_BLOCKS_AT_ONCE, Said, Transcript, call, data_url, document, picture, unknown_block,
 };
@@ -36,6 +37,7 @@ struct Block<'a> {
     thinking: Option<String>,
     signature: Option<String>,
     data: Option<String>,
+    cache_control: Option<CacheMark>,
 }
 
 /// Where an image or a document is.
@@ -88,12 +90,16 @@ fn blocks(
         return Ok(vec![Said::Text(body::read_at(sent, at)?)]);
     }
     let Raw { 0: list } = body::read_at(sent, at)?;
-    let blocks = list.into_iter().enumerate().map(|(index, raw)| {
+    let mut blocks = Vec::with_capacity(list.len());
+    for (index, raw) in list.into_iter().enumerate() {
         let at = format!("{at}[{index}]");
         said.count(&at)?;
-        read(&at, body::read_at(raw, &at)?, said)
-    });
-    blocks.collect()
+        let block: Block<'_> = body::read_at(raw, &at)?;
+        let mark = block.cache_control;
+        blocks.push(read(&at, block, said)?);
+        blocks.extend(mark.map(|mark| Said::Point(mark.0)));
+    }
+    Ok(blocks)
 }
 
 fn block(at: &str, block: Block<'_>, said: &mut Transcript) -> Result<Said, Failure> {

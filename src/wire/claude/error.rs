@@ -56,7 +56,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         | FailureKind::ContextLengthExceeded
         | FailureKind::UpstreamRejected => "invalid_request_error",
         FailureKind::InvalidApiKey => "authentication_error",
-        FailureKind::ModelNotAllowed => "permission_error",
+        FailureKind::ModelNotAllowed | FailureKind::NotAllowed => "permission_error",
         FailureKind::NotFound
         | FailureKind::ModelNotFound
         | FailureKind::SessionNotFound

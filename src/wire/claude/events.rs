@@ -149,11 +149,13 @@ impl Events {
 
     fn finished(&mut self, sequence: u64, reason: FinishReason, out: &mut BytesMut) {
         let usage = self.blocks.usage();
-        let reason = stop_reason(self.blocks.finish(reason));
+        let end = self.blocks.end(reason);
         let delta = |out: &mut BytesMut| {
             out.put_slice(br#"{"type":"message_delta","delta":{"stop_reason":"#);
-            json_text::string(reason, out);
-            out.put_slice(br#","stop_sequence":null},"usage":"#);
+            json_text::string(stop_reason(&end), out);
+            out.put_slice(br#","stop_sequence":"#);
+            json_text::value(&end.stop_sequence.as_deref(), out);
+            out.put_slice(br#"},"usage":"#);
             json_text::value(&UsageBody::from(usage), out);
             out.put_u8(b'}');
         };
@@ -173,12 +175,12 @@ impl Events {
     fn metrics(&self, usage: Usage) -> InvocationMetrics {
         let elapsed = self.clock.elapsed();
         InvocationMetrics {
-            input_token_count: usage.input_tokens.saturating_sub(usage.cached_input_tokens),
+            input_token_count: usage.uncached_tokens(),
             output_token_count: usage.output_tokens,
             invocation_latency: elapsed.as_millis(),
             first_byte_latency: self.clock.first.unwrap_or(elapsed).as_millis(),
             cache_read_input_token_count: usage.cached_input_tokens,
-            cache_write_input_token_count: 0,
+            cache_write_input_token_count: usage.cache_written_tokens,
         }
     }
 

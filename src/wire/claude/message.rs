@@ -21,7 +21,7 @@ struct Message<'a> {
     model: &'a str,
     content: Vec<Content<'a>>,
     stop_reason: &'static str,
-    stop_sequence: (),
+    stop_sequence: Option<&'a str>,
     usage: UsageBody,
 }
 
@@ -37,9 +37,8 @@ enum Content<'a> {
 /// The `usage` member.
 #[derive(Debug, Serialize)]
 pub(super) struct UsageBody {
-    /// Without those that were read from a cache.
+    /// Without those that were read from a cache or written to it.
     input_tokens: u64,
-    /// Always 0: what was written to a cache is not told apart.
     cache_creation_input_tokens: u64,
     cache_read_input_tokens: u64,
     output_tokens: u64,
@@ -51,8 +50,8 @@ pub(super) struct UsageBody {
 impl From<Usage> for UsageBody {
     fn from(usage: Usage) -> Self {
         Self {
-            input_tokens: usage.input_tokens.saturating_sub(usage.cached_input_tokens),
-            cache_creation_input_tokens: 0,
+            input_tokens: usage.uncached_tokens(),
+            cache_creation_input_tokens: usage.cache_written_tokens,
             cache_read_input_tokens: usage.cached_input_tokens,
             output_tokens: usage.output_tokens,
             estimated: usage.estimated,
@@ -69,8 +68,8 @@ pub(super) fn write(head: &Head, events: &[TurnEvent]) -> Bytes {
         role: "assistant",
         model: head.model.as_str(),
         content: row.blocks.iter().map(content).collect(),
-        stop_reason: stop_reason(row.finish),
-        stop_sequence: (),
+        stop_reason: stop_reason(&row.end),
+        stop_sequence: row.end.stop_sequence.as_deref(),
         usage: row.usage.into(),
     };
     let mut out = BytesMut::with_capacity(1_024);

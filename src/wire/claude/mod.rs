@@ -18,12 +18,12 @@
 //!
 //! `model` and `max_tokens` may be left out. `thinking` with a budget is an effort to models that
 //! know no budgets: below 2048 tokens low, below 4096 medium, below 8192 high, below 16384
-//! xhigh, else max. `cache_control`, `anthropic_beta`, `container`, `context_management` and
+//! xhigh, else max. `anthropic_beta`, `container`, `context_management` and
 //! `inference_geo` change nothing; tools that run on Anthropic's side, `mcp_servers` and blocks
 //! that belong to either are refused.
 //!
-//! Answers leave out citations and files. `stop_sequence` is always null: which text ended an
-//! answer is not told. An interrupted turn ends with `end_turn`, since the client knows. Thinking
+//! Answers leave out citations and files. `stop_sequence` is null where the upstream does not tell
+//! which text ended an answer. An interrupted turn ends with `end_turn`, since the client knows. Thinking
 //! comes as blocks, with its signature where the upstream gave one; in the next request they may
 //! come back, as SDKs send them, or not: the session keeps them for the upstream.
 //!
@@ -37,6 +37,7 @@ use serde::Serialize;
 
 use crate::turn::{Failure, FailureKind, FinishReason, RequestId, TurnEvent};
 
+use super::blocks::End;
 use super::{
     Asked, Asks, Defaults, Encoder, Endpoint, Head, Options, Replied, Streams, WireFormat,
     bedrock_error, endpoint, json_text, member, sse,
@@ -188,12 +189,14 @@ impl WireFormat for ClaudeInvoke {
     }
 
     fn decode(&self, body: &[u8], defaults: &Defaults) -> Result<Asked, Failure> {
-        let asked = asked::decode(body, defaults)?;
-        if !self.recognises(body) {
+        let asked = asked::decode(body, defaults);
+        // What is wrong with a member matters only in a body of this dialect.
+        let is_json = !matches!(&asked, Err(failure) if failure.param.is_none());
+        if is_json && !self.recognises(body) {
             let message = "anthropic_version is required: the body is neither Claude's nor Titan's";
             return Err(Failure::bad_field(VERSION, message));
         }
-        Ok(asked)
+        asked
     }
 
     fn encoder(&self, head: Head, _options: Options) -> Box<dyn Encoder> {
@@ -234,8 +237,9 @@ fn message_id(head: &Head) -> String {
 }
 
 /// The reason on the wire.
-fn stop_reason(reason: FinishReason) -> &'static str {
-    match reason {
+fn stop_reason(end: &End) -> &'static str {
+    match end.reason {
+        FinishReason::Stop if end.is_stopped => "stop_sequence",
         FinishReason::Stop | FinishReason::Interrupted => "end_turn",
         FinishReason::Length => "max_tokens",
         FinishReason::ToolCalls => "tool_use",

@@ -4,8 +4,8 @@ use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use crate::turn::{
-    AnswerFormat, Confirmation, Effort, FailureKind, FinishReason, ModelName, Part, Role, Status,
-    Thought, ToolChoice, TurnEvent, Usage,
+    AnswerFormat, CacheLife, CachePoint, Confirmation, Effort, FailureKind, FinishReason,
+    ModelName, Part, Role, Status, Thought, ToolChoice, TurnEvent, Usage,
 };
 use crate::wire::{Asked, Defaults, Encoder as _, FORMATS, Head, Options, WireFormat as _};
 
@@ -310,7 +310,7 @@ fn how_the_answer_is_made_is_read() {
     assert_eq!(generation.tool_choice, ToolChoice::Required);
     assert_eq!(generation.parallel_tool_calls, Some(false));
     assert_eq!(generation.effort, Some(Effort::High));
-    assert_eq!(generation.extra["thinking"]["budget_tokens"], 5_000);
+    assert_eq!((generation.thinking_budget, generation.extra.len()), (Some(5_000), 0));
     assert!(matches!(&generation.format, AnswerFormat::JsonSchema(schema) if schema.strict));
     assert_eq!(request.tools[0].name, "f");
     assert_eq!(request.hints.speaker.as_deref(), Some("ann"));
@@ -420,4 +420,62 @@ fn every_target_has_a_format_of_its_own() {
         unknown.message,
         "target_format must be one of bedrock_claude, bedrock_titan, openai"
     );
+}
+
+#[test]
+fn the_text_that_ended_an_answer_is_told_where_nothing_else_is_waited_for() {
+    let ended = |before: Vec<TurnEvent>, reason| {
+        let end = [TurnEvent::StopSequence(Some("END".into())), TurnEvent::Finished(reason)];
+        let events: Vec<_> = [TurnEvent::Started].into_iter().chain(before).chain(end).collect();
+        let whole = Anthropic.whole(&head(), Options::default(), &events);
+        let whole: Value = serde_json::from_slice(&whole).unwrap();
+        let streamed = stream(&events);
+        let told = [&whole["stop_reason"], &whole["stop_sequence"]].map(Value::to_string);
+        let same = format!(r#""delta":{{"stop_reason":{},"stop_sequence":{}}}"#, told[0], told[1]);
+        assert!(streamed.contains(&same), "{streamed}");
+        told.join(" ")
+    };
+    assert_eq!(ended(vec![], FinishReason::Stop), r#""stop_sequence" "END""#);
+    assert_eq!(ended(vec![call(0)], FinishReason::Stop), r#""tool_use" null"#);
+    assert_eq!(ended(vec![], FinishReason::Length), r#""max_tokens" null"#);
+}
+
+#[test]
+fn marks_for_the_cache_stand_behind_what_they_mark() {
+    let mark = json!({ "type": "ephemeral" });
+    let hour = json!({ "type": "ephemeral", "ttl": "1h" });
+    let asked = decode(&json!({
+        "system": [
+            { "type": "text", "text": "Be kind.", "cache_control": hour },
+            { "type": "text", "text": "It is noon." },
+        ],
+        "tools": [{ "name": "f", "input_schema": {}, "strict": true, "cache_control": mark }],
+        "messages": [
+            { "role": "user", "content": [
+                { "type": "text", "text": "Long.", "cache_control": mark },
+                { "type": "text", "text": "Short." },
+            ] },
+            { "role": "assistant", "content": [
+                { "type": "tool_use", "id": "t", "name": "f", "input": {}, "cache_control": mark },
+            ] },
+            { "role": "user", "content": [
+                { "type": "tool_result", "tool_use_id": "t", "content": "x", "cache_control": hour },
+            ] },
+        ],
+    }));
+    let point = |after, life| CachePoint { after, life };
+    let points = asked.request.messages.iter().map(|message| message.cache_points.as_slice());
+    let expected: [&[CachePoint]; 4] = [
+        &[point(1, CacheLife::Hour)],
+        &[point(1, CacheLife::FiveMinutes)],
+        &[point(0, CacheLife::FiveMinutes)],
+        &[point(1, CacheLife::Hour)],
+    ];
+    assert_eq!(points.collect::<Vec<_>>(), expected);
+    let tool = &asked.request.tools[0];
+    assert_eq!((tool.cache, tool.strict), (Some(CacheLife::FiveMinutes), Some(true)));
+    let wrong = asking(json!({ "tools": [
+        { "name": "f", "input_schema": {}, "cache_control": { "type": "ephemeral", "ttl": "2d" } },
+    ] }));
+    assert_eq!(refusal(&wrong).0, "tools[0].cache_control");
 }

@@ -13,12 +13,18 @@ use crate::wire::agent_fields::Texts;
 use crate::wire::asking::{self, MAX_TOOLS, Sampling, Stops, Thinking};
 use crate::wire::body::wrong;
 use crate::wire::bounded::{Allowance, AtMost};
+use crate::wire::cache_mark::CacheMark;
 use crate::wire::extension::Extension;
 use crate::wire::said::{MAX_BLOCKS_AT_ONCE, MAX_MESSAGES, Transcript};
 use crate::wire::whole::Whole;
 use crate::wire::{Asked, Defaults, Options, body};
 
 use super::content::{self, Blocks};
+
+/// Paths into the model's own answer; the API takes no more.
+const MAX_PATHS: usize = 10;
+/// The one that is known here.
+const STOP_SEQUENCE: &str = "/stop_sequence";
 
 /// The members that are read; every other one is skipped.
 #[derive(Debug, Deserialize)]
@@ -37,6 +43,7 @@ struct Body<'a> {
     performance_config: Option<Performance>,
     service_tier: Option<Tier>,
     output_config: Option<OutputConfig>,
+    additional_model_response_field_paths: Option<AtMost<String, MAX_PATHS>>,
     guardrail_config: Option<IgnoredAny>,
     prompt_variables: Option<IgnoredAny>,
 }
@@ -89,7 +96,7 @@ struct ToolConfig<'a> {
 struct SentTool<'a> {
     #[serde(borrow)]
     tool_spec: Option<ToolSpec<'a>>,
-    cache_point: Option<IgnoredAny>,
+    cache_point: Option<CacheMark>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -99,6 +106,7 @@ struct ToolSpec<'a> {
     description: Option<String>,
     #[serde(borrow)]
     input_schema: Option<InputSchema<'a>>,
+    strict: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -212,9 +220,11 @@ pub(super) fn decode(sent: &[u8], defaults: &Defaults) -> Result<Asked, Failure>
         let blocks = content::read(&format!("{at}.content"), content, &mut said)?;
         said.push(&at, message.role.into(), blocks)?;
     }
+    let paths = body.additional_model_response_field_paths.take();
+    let tells_stop = paths.is_some_and(|paths| paths.0.iter().any(|path| path == STOP_SEQUENCE));
     body.fill(&mut request, fields, said.allowance())?;
     request.messages = said.finish(request.end_session)?;
-    let options = Options { include_usage: true, ..Options::default() };
+    let options = Options { include_usage: true, tells_stop, ..Options::default() };
     Ok(Asked { request, stream: defaults.stream, options })
 }
 
@@ -275,13 +285,16 @@ impl Body<'_> {
 
 impl ToolConfig<'_> {
     fn fill(self, request: &mut TurnRequest, allowance: &mut Allowance) -> Result<(), Failure> {
-        let mut tools = Vec::new();
+        let mut tools: Vec<Tool> = Vec::new();
         let sent = self.tools.map(|tools| tools.0).unwrap_or_default();
         for (index, tool) in sent.into_iter().enumerate() {
             let at = format!("toolConfig.tools[{index}]");
             match (tool.tool_spec, tool.cache_point) {
                 (Some(spec), _) => tools.push(spec.read(&format!("{at}.toolSpec"), allowance)?),
-                (None, Some(_)) => {}
+                (None, Some(CacheMark(life))) => {
+                    // One in front of all tools keeps nothing.
+                    tools.last_mut().into_iter().for_each(|tool| tool.cache = Some(life));
+                }
                 (None, None) => {
                     let message = format!("{at} must be a toolSpec: other tools are not run here");
                     let failure = Failure::new(FailureKind::UnsupportedParameter, message);
@@ -309,7 +322,8 @@ impl ToolSpec<'_> {
     fn read(self, at: &str, allowance: &mut Allowance) -> Result<Tool, Failure> {
         let schema = self.input_schema.and_then(|schema| schema.json);
         let schema = ("inputSchema.json", schema);
-        asking::tool(at, (self.name, self.description), schema, allowance)
+        let tool = asking::tool(at, (self.name, self.description), schema, allowance)?;
+        Ok(Tool { strict: self.strict, ..tool })
     }
 }
 

@@ -3,12 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::turn::{Failure, FailureKind, Thought};
 use crate::wire::body::{self, wrong};
 use crate::wire::bounded::AtMost;
+use crate::wire::cache_mark::CacheMark;
 use crate::wire::said::{
     MAX_BLOCKS_AT_ONCE, Said, Transcript, call, data_url, document, film, picture, recording,
 };
@@ -56,7 +56,7 @@ struct Block<'a> {
     guard_content: Option<Guarded>,
     #[serde(borrow)]
     json: Option<&'a RawValue>,
-    cache_point: Option<IgnoredAny>,
+    cache_point: Option<CacheMark>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -206,7 +206,7 @@ fn attached(at: &str, block: Block<'_>, said: &mut Transcript) -> Result<Said, F
             let value = value.map_err(|why| wrong(format!("{at}.json"), why))?;
             Ok(Said::Text(value.to_string()))
         }
-        Block { cache_point: Some(_), .. } => Ok(Said::Nothing),
+        Block { cache_point: Some(CacheMark(life)), .. } => Ok(Said::Point(life)),
         _ => {
             let message = format!("{at} is of a kind that is not taken here");
             Err(Failure::new(FailureKind::UnsupportedParameter, message).at(at.to_owned()))

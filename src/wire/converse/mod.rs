@@ -14,8 +14,10 @@
 //! | `additionalModelRequestFields.outcrop` | as in a [chat request](super::openai_chat) |
 //!
 //! Of `additionalModelRequestFields` are read besides: `top_k`, `thinking` or `reasoning_config`
-//! (Claude's spelling) and `reasoning_effort`; the others change nothing, nor do cache points,
-//! `additionalModelResponseFieldPaths` and citations asked of documents. `guardrailConfig` and
+//! (Claude's spelling) and `reasoning_effort`; the others change nothing, nor do
+//! citations asked of documents. Of `additionalModelResponseFieldPaths` there is
+//! `/stop_sequence`, answered where a stop text ended the answer and it is known which; other
+//! paths find nothing. `guardrailConfig` and
 //! `promptVariables` are refused: guardrails are set where models are configured. `serviceTier`
 //! and `performanceConfig` are handed on.
 //!
@@ -29,6 +31,7 @@ use bytes::Bytes;
 
 use crate::turn::{Failure, FailureKind, FinishReason, RequestId, TurnEvent};
 
+use super::blocks::End;
 use super::{
     Asked, Asks, Defaults, Encoder, Endpoint, Head, Options, Replied, Streams, WireFormat,
     bedrock_error, bedrock_frames,
@@ -77,12 +80,12 @@ impl WireFormat for Converse {
         asked::decode(body, defaults)
     }
 
-    fn encoder(&self, head: Head, _options: Options) -> Box<dyn Encoder> {
-        Box::new(stream::Stream::new(head.created, SystemTime::now))
+    fn encoder(&self, head: Head, options: Options) -> Box<dyn Encoder> {
+        Box::new(stream::Stream::new(head.created, options, SystemTime::now))
     }
 
-    fn whole(&self, head: &Head, _options: Options, events: &[TurnEvent]) -> Bytes {
-        reply::write(events, reply::latency(head.created, SystemTime::now()))
+    fn whole(&self, head: &Head, options: Options, events: &[TurnEvent]) -> Bytes {
+        reply::write(events, options, reply::latency(head.created, SystemTime::now()))
     }
 
     fn refusal(&self, failure: &Failure) -> Bytes {
@@ -99,8 +102,9 @@ impl WireFormat for Converse {
 }
 
 /// The reason on the wire.
-fn stop_reason(reason: FinishReason) -> &'static str {
-    match reason {
+fn stop_reason(end: &End) -> &'static str {
+    match end.reason {
+        FinishReason::Stop if end.is_stopped => "stop_sequence",
         FinishReason::Stop | FinishReason::Interrupted => "end_turn",
         FinishReason::Length => "max_tokens",
         FinishReason::ToolCalls => "tool_use",

@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::turn::{TurnEvent, Usage};
-use crate::wire::blocks::{Block, Row};
-use crate::wire::json_text;
+use crate::wire::blocks::{Block, End, Row};
 use crate::wire::said::arguments;
+use crate::wire::{Options, json_text};
 
 use super::stop_reason;
 
@@ -20,6 +20,8 @@ use super::stop_reason;
 struct Answer<'a> {
     output: Output<'a>,
     stop_reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    additional_model_response_fields: Option<ModelFields<'a>>,
     usage: UsageBody,
     metrics: Metrics,
 }
@@ -60,27 +62,40 @@ enum Reasoning<'a> {
     RedactedContent(String),
 }
 
+/// Members of the model's own answer that the request asked for.
+#[derive(Debug, Serialize)]
+pub(super) struct ModelFields<'a> {
+    stop_sequence: &'a str,
+}
+
+impl<'a> ModelFields<'a> {
+    /// What there is of those that the request asked for.
+    pub(super) fn of(end: &'a End, options: Options) -> Option<Self> {
+        let stop_sequence = end.stop_sequence.as_deref().filter(|_| options.tells_stop)?;
+        Some(Self { stop_sequence })
+    }
+}
+
 /// The `usage` member.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct UsageBody {
-    /// Without those that were read from a cache.
+    /// Without those that were read from a cache or written to it.
     input_tokens: u64,
     output_tokens: u64,
     total_tokens: u64,
     cache_read_input_tokens: u64,
-    /// Always 0: what was written to a cache is not told apart.
     cache_write_input_tokens: u64,
 }
 
 impl From<Usage> for UsageBody {
     fn from(usage: Usage) -> Self {
         Self {
-            input_tokens: usage.input_tokens.saturating_sub(usage.cached_input_tokens),
+            input_tokens: usage.uncached_tokens(),
             output_tokens: usage.output_tokens,
             total_tokens: usage.total_tokens(),
             cache_read_input_tokens: usage.cached_input_tokens,
-            cache_write_input_tokens: 0,
+            cache_write_input_tokens: usage.cache_written_tokens,
         }
     }
 }
@@ -98,12 +113,13 @@ pub(super) fn latency(began: SystemTime, now: SystemTime) -> Metrics {
 }
 
 /// Writes the turn.
-pub(super) fn write(events: &[TurnEvent], metrics: Metrics) -> Bytes {
+pub(super) fn write(events: &[TurnEvent], options: Options, metrics: Metrics) -> Bytes {
     let row = Row::of(events);
     let content = row.blocks.iter().map(content).collect();
     let answer = Answer {
         output: Output { message: Message { role: "assistant", content } },
-        stop_reason: stop_reason(row.finish),
+        stop_reason: stop_reason(&row.end),
+        additional_model_response_fields: ModelFields::of(&row.end, options),
         usage: row.usage.into(),
         metrics,
     };

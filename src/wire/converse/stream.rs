@@ -16,27 +16,33 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::turn::{FinishReason, TurnEvent};
 use crate::wire::blocks::{Blocks, Opening, Piece, Step};
-use crate::wire::{Encoder, bedrock_frames, json_text};
+use crate::wire::{Encoder, Options, bedrock_frames, json_text};
 
-use super::reply::{UsageBody, latency};
+use super::reply::{ModelFields, UsageBody, latency};
 use super::stop_reason;
 
 /// Writes one turn.
 #[derive(Debug)]
 pub(super) struct Stream {
     blocks: Blocks,
+    options: Options,
     began: SystemTime,
     now: fn() -> SystemTime,
 }
 
 impl Stream {
-    pub(super) fn new(began: SystemTime, now: fn() -> SystemTime) -> Self {
-        Self { blocks: Blocks::default(), began, now }
+    pub(super) fn new(began: SystemTime, options: Options, now: fn() -> SystemTime) -> Self {
+        Self { blocks: Blocks::default(), options, began, now }
     }
 
     fn finished(&self, reason: FinishReason, out: &mut BytesMut) {
         let mut stop = BytesMut::from(r#"{"stopReason":"#);
-        json_text::string(stop_reason(self.blocks.finish(reason)), &mut stop);
+        let end = self.blocks.end(reason);
+        json_text::string(stop_reason(&end), &mut stop);
+        if let Some(fields) = ModelFields::of(&end, self.options) {
+            stop.put_slice(br#","additionalModelResponseFields":"#);
+            json_text::value(&fields, &mut stop);
+        }
         stop.put_u8(b'}');
         bedrock_frames::event("messageStop", stop.freeze(), out);
         let mut metadata = BytesMut::from(r#"{"usage":"#);

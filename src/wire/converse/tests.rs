@@ -5,10 +5,10 @@ use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use crate::turn::{
-    Confirmation, Effort, Failure, FailureKind, FinishReason, Latency, Part, Role, Status, Thought,
-    ToolChoice, TurnEvent, TurnRequest, Usage,
+    CacheLife, Confirmation, Effort, Failure, FailureKind, FinishReason, Latency, Part, Role,
+    Status, Thought, ToolChoice, TurnEvent, TurnRequest, Usage,
 };
-use crate::wire::{Defaults, Encoder as _, WireFormat as _};
+use crate::wire::{Defaults, Encoder as _, Options, WireFormat as _};
 
 use super::reply::latency;
 use super::stream::Stream;
@@ -52,7 +52,11 @@ fn full_turn() -> Vec<TurnEvent> {
 /// The names of a stream's frames with their payloads.
 fn frames(events: &[TurnEvent]) -> Vec<String> {
     let now = || SystemTime::UNIX_EPOCH + Duration::from_millis(7);
-    let mut encoder = Stream::new(SystemTime::UNIX_EPOCH, now);
+    frames_with(Options::default(), events, now)
+}
+
+fn frames_with(options: Options, events: &[TurnEvent], now: fn() -> SystemTime) -> Vec<String> {
+    let mut encoder = Stream::new(SystemTime::UNIX_EPOCH, options, now);
     let mut out = BytesMut::new();
     encoder.open(&mut out);
     for (sequence, event) in (1..).zip(events) {
@@ -111,7 +115,8 @@ fn a_failure_in_a_stream_is_an_exception_of_its_union() {
 #[test]
 fn a_whole_turn_is_these_bytes() {
     let now = SystemTime::UNIX_EPOCH + Duration::from_millis(7);
-    let written = reply::write(&full_turn(), latency(SystemTime::UNIX_EPOCH, now));
+    let written =
+        reply::write(&full_turn(), Options::default(), latency(SystemTime::UNIX_EPOCH, now));
     let expected = concat!(
         r#"{"output":{"message":{"role":"assistant","content":["#,
         r#"{"reasoningContent":{"reasoningText":{"text":"hm","signature":"sig"}}},"#,
@@ -261,4 +266,59 @@ fn a_refusal_is_told_as_the_service_tells_it() {
             [("x-amzn-requestid", "req_1".to_owned()), ("x-amzn-errortype", name.to_owned())];
         assert_eq!(headers, expected);
     }
+}
+
+#[test]
+fn the_text_that_ended_an_answer_is_told_to_who_asked_for_it() {
+    let asked = asking(json!({ "additionalModelResponseFieldPaths": ["/stop_sequence", "/x"] }));
+    let asked = Converse.decode(asked.to_string().as_bytes(), &Defaults::default()).unwrap();
+    let told = |text: Option<&str>, options| {
+        let stopped = TurnEvent::StopSequence(text.map(Into::into));
+        let events = [TurnEvent::Started, stopped, TurnEvent::Finished(FinishReason::Stop)];
+        let whole = reply::write(&events, options, latency(SystemTime::now(), SystemTime::now()));
+        let whole: Value = serde_json::from_slice(&whole).unwrap();
+        let frames = frames_with(options, &events, SystemTime::now);
+        let stop = frames.iter().find_map(|frame| frame.strip_prefix("messageStop "));
+        let stop: Value = serde_json::from_str(stop.unwrap()).unwrap();
+        for member in ["stopReason", "additionalModelResponseFields"] {
+            assert_eq!(stop.get(member), whole.get(member), "{stop} {whole}");
+        }
+        stop
+    };
+    let fields = json!({ "stop_sequence": "END" });
+    let expected =
+        json!({ "stopReason": "stop_sequence", "additionalModelResponseFields": fields });
+    assert_eq!(told(Some("END"), asked.options), expected);
+    let alone = json!({ "stopReason": "stop_sequence" });
+    assert_eq!(told(Some("END"), Options::default()), alone);
+    assert_eq!(told(None, asked.options), alone);
+}
+
+#[test]
+fn cache_points_stand_behind_what_comes_before_them() {
+    let point = json!({ "cachePoint": { "type": "default" } });
+    let hour = json!({ "cachePoint": { "type": "default", "ttl": "1h" } });
+    let request = decode(&json!({
+        "system": [{ "text": "Be kind." }, hour],
+        "toolConfig": { "tools": [
+            { "toolSpec": { "name": "f", "inputSchema": { "json": {} }, "strict": true } }, point,
+        ] },
+        "messages": [
+            { "role": "user", "content": [{ "text": "Long." }, point, { "text": "Short." }] },
+            { "role": "assistant", "content": [
+                { "toolUse": { "toolUseId": "t", "name": "f", "input": {} } },
+            ] },
+            { "role": "user", "content": [
+                { "toolResult": { "toolUseId": "t", "content": [{ "text": "x" }] } }, hour,
+            ] },
+        ],
+    }));
+    let points = request.messages.iter().map(|message| {
+        let points = message.cache_points.iter();
+        points.map(|point| (point.after, point.life)).collect::<Vec<_>>()
+    });
+    let (usual, hour) = (CacheLife::FiveMinutes, CacheLife::Hour);
+    let expected = [vec![(1, hour)], vec![(1, usual)], vec![], vec![(1, hour)]];
+    assert_eq!(points.collect::<Vec<_>>(), expected);
+    assert_eq!((request.tools[0].cache, request.tools[0].strict), (Some(usual), Some(true)));
 }

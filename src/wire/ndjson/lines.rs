@@ -75,11 +75,14 @@ impl Lines {
             TurnEvent::UsageByCollaborator(shares) => self.shares = Some(Arc::clone(shares)),
             TurnEvent::ReturnControl(_) => self.has_handed_over = true,
             TurnEvent::Started
+            | TurnEvent::Filler(_)
             | TurnEvent::Reasoning(_)
             | TurnEvent::Thought(_)
             | TurnEvent::ToolCallStarted { .. }
             | TurnEvent::ToolCallArguments { .. }
             | TurnEvent::Trace(_)
+            | TurnEvent::StopSequence(_)
+            | TurnEvent::Logprobs(_)
             | TurnEvent::Finished(_)
             | TurnEvent::Failed(_) => {}
         }
@@ -198,7 +201,9 @@ impl Encoder for Lines {
             }
             TurnEvent::Finished(reason) => self.completion(*reason, out),
             TurnEvent::Failed(failure) => self.error(failure, out),
+            // A filler is left out: the answer's text accumulates, and it is no part of that.
             TurnEvent::Text(_)
+            | TurnEvent::Filler(_)
             | TurnEvent::Started
             | TurnEvent::Reasoning(_)
             | TurnEvent::Thought(_)
@@ -207,7 +212,9 @@ impl Encoder for Lines {
             | TurnEvent::Citation(_)
             | TurnEvent::File(_)
             | TurnEvent::Usage(_)
-            | TurnEvent::UsageByCollaborator(_) => self.take(event),
+            | TurnEvent::UsageByCollaborator(_)
+            | TurnEvent::StopSequence(_)
+            | TurnEvent::Logprobs(_) => self.take(event),
         }
     }
 
@@ -263,7 +270,9 @@ fn error_code(kind: FailureKind) -> &'static str {
         | FailureKind::MethodNotAllowed
         | FailureKind::UpstreamRejected
         | FailureKind::ContextLengthExceeded => "invalid_request",
-        FailureKind::InvalidApiKey | FailureKind::ModelNotAllowed => "unauthorized",
+        FailureKind::InvalidApiKey | FailureKind::ModelNotAllowed | FailureKind::NotAllowed => {
+            "unauthorized"
+        }
         FailureKind::NotFound
         | FailureKind::ModelNotFound
         | FailureKind::SessionNotFound

@@ -20,6 +20,7 @@ use crate::wire::{Asked, Defaults, Options, agent_fields, body};
 use super::generation::{Making, ResponseFormat, Stop};
 use super::messages::Messages;
 use super::passed_on;
+use super::platform::{self, Id, Platform};
 use super::tools::{Choice, Functions, Offer, Tools};
 
 /// Entries of `modalities`; there are two to choose from.
@@ -29,6 +30,11 @@ const LONGEST_SPEAKER: usize = 512;
 
 /// Reads a chat request.
 pub(super) fn decode(sent: &[u8], defaults: &Defaults) -> Result<Asked, Failure> {
+    let read = |body: &[u8]| decode_whole(body, defaults);
+    read(sent).or_else(|failure| platform::read_without_strange_members(sent, failure, read))
+}
+
+fn decode_whole(sent: &[u8], defaults: &Defaults) -> Result<Asked, Failure> {
     let Sieved { known: mut body, rest } = body::read::<Sieved<'_, Body<'_>>>(sent)?;
     body.refuse_what_cannot_be_honoured()?;
     let metadata = body.metadata()?;
@@ -119,21 +125,6 @@ struct StreamOptions {
     include_usage: Option<bool>,
 }
 
-/// What voice platforms add: of the many members, those that name the conversation. A platform
-/// may send any shape, so what does not fit counts as absent.
-#[derive(Debug, Default, Deserialize)]
-struct Platform {
-    id: Option<String>,
-    session_id: Option<String>,
-    conversation_id: Option<String>,
-}
-
-impl Platform {
-    fn read(raw: Option<&RawValue>) -> Self {
-        raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
-    }
-}
-
 impl<'a> Body<'a> {
     fn refuse_what_cannot_be_honoured(&self) -> Result<(), Failure> {
         let unsupported = |param: &'static str, message: &'static str| {
@@ -213,9 +204,9 @@ impl<'a> Body<'a> {
             ("conversation", conversation),
             ("conversation_id", self.conversation_id.as_ref()),
             ("metadata.session_id", metadata.get("session_id")),
-            ("call.id", call.id.as_ref()),
-            ("elevenlabs_extra_body.session_id", extra.session_id.as_ref()),
-            ("elevenlabs_extra_body.conversation_id", extra.conversation_id.as_ref()),
+            ("call.id", Id::text(call.id.as_ref())),
+            ("elevenlabs_extra_body.session_id", Id::text(extra.session_id.as_ref())),
+            ("elevenlabs_extra_body.conversation_id", Id::text(extra.conversation_id.as_ref())),
         ];
         let first = ways.into_iter().find_map(|(param, id)| Some((param, id?)));
         first.map(|(param, id)| parsed(param, id)).transpose()

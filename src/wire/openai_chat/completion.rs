@@ -10,6 +10,7 @@ use crate::wire::citations::{Annotation, cited};
 use crate::wire::extras::{CallExtras, MessageExtras};
 use crate::wire::{Head, json_text};
 
+use super::logprobs::LogprobsBody;
 use super::usage::UsageBody;
 use super::{completion_id, created_seconds, finish_reason};
 
@@ -28,8 +29,7 @@ struct Completion<'a> {
 struct Choice<'a> {
     index: u32,
     message: Answer<'a>,
-    /// Always null: no backend tells them.
-    logprobs: (),
+    logprobs: Option<LogprobsBody<'a>>,
     finish_reason: &'static str,
 }
 
@@ -66,12 +66,13 @@ struct Function<'a> {
 /// Writes the turn.
 pub(super) fn write(head: &Head, events: &[TurnEvent]) -> Bytes {
     let (mut fold, mut reasoning, mut shares) = (Fold::default(), String::new(), None);
-    let (mut citations, mut files) = (Vec::new(), Vec::new());
+    let (mut citations, mut files, mut logprobs) = (Vec::new(), Vec::new(), Vec::new());
     for event in events {
         match event {
             TurnEvent::Reasoning(text) => reasoning.push_str(text),
             TurnEvent::Citation(citation) => citations.push(Arc::clone(citation)),
             TurnEvent::File(file) => files.push(Arc::clone(file)),
+            TurnEvent::Logprobs(told) => logprobs.push(told.as_ref()),
             TurnEvent::UsageByCollaborator(told) => shares = Some(told.as_ref()),
             // An event out of place is left out; the log that it came from has checked them all.
             other => drop(fold.push(other)),
@@ -97,7 +98,7 @@ pub(super) fn write(head: &Head, events: &[TurnEvent]) -> Bytes {
                 reasoning_content: &reasoning,
                 outcrop: MessageExtras::of(cited.citations, &files),
             },
-            logprobs: (),
+            logprobs: (!logprobs.is_empty()).then(|| LogprobsBody::of(logprobs)),
             finish_reason: finish_reason(finish, !message.tool_calls.is_empty()),
         }],
         usage: usage.map(|usage| UsageBody::new(usage, shares)),

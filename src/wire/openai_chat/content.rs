@@ -11,8 +11,9 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::turn::Part;
+use crate::turn::{CachePoint, Part};
 use crate::wire::bounded::Allowance;
+use crate::wire::cache_mark::CacheMark;
 
 /// Attachments in one request.
 const MAX_ATTACHMENTS: usize = 1_000;
@@ -24,7 +25,7 @@ const MAX_MEMBERS: usize = 100;
 pub(super) struct Content<'a>(Vec<SentPart<'a>>);
 
 impl Content<'_> {
-    /// The parts in our own vocabulary. A text that says nothing is left out, so that a
+    /// The parts in our own vocabulary, and where the prompt is to be kept. A text that says nothing is left out, so that a
     /// transcript reads the same whether a client writes it as `""`, as `null` or not at all.
     ///
     /// # Errors
@@ -32,23 +33,34 @@ impl Content<'_> {
     pub(super) fn into_parts(
         self,
         attachments: &mut Attachments<'_>,
-    ) -> Result<Vec<Part>, &'static str> {
+    ) -> Result<(Vec<Part>, Vec<CachePoint>), &'static str> {
         let mut parts = Vec::with_capacity(self.0.len());
+        let mut points: Vec<CachePoint> = Vec::new();
         for part in self.0 {
-            match part {
-                SentPart::Text(text) if text.is_empty() => {}
-                SentPart::Text(text) => parts.push(Part::Text(text)),
-                SentPart::Other(other) => parts.push(attachments.take(other)?),
+            match part.said {
+                Piece::Text(text) if text.is_empty() => continue,
+                Piece::Text(text) => parts.push(Part::Text(text)),
+                Piece::Other(other) => parts.push(attachments.take(other)?),
             }
+            let after = parts.len();
+            points.extend(part.mark.map(|CacheMark(life)| CachePoint { after, life }));
         }
-        Ok(parts)
+        Ok((parts, points))
     }
 }
 
-/// A part as sent. What is no text stays as it came, to be taken within what [`Attachments`] may
-/// add up to.
+/// A part as sent.
 #[derive(Debug)]
-enum SentPart<'a> {
+struct SentPart<'a> {
+    said: Piece<'a>,
+    /// That the prompt is to be kept up to here (`cache_control`, as gateways take it).
+    mark: Option<CacheMark>,
+}
+
+/// What a part says. What is no text stays as it came, to be taken within what [`Attachments`]
+/// may add up to.
+#[derive(Debug)]
+enum Piece<'a> {
     Text(String),
     Other(Other<'a>),
 }
@@ -81,7 +93,7 @@ impl<'de> Visitor<'de> for ContentVisitor {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Content<'de>, E> {
-        Ok(Content(vec![SentPart::Text(text.to_owned())]))
+        Ok(Content(vec![SentPart { said: Piece::Text(text.to_owned()), mark: None }]))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Content<'de>, A::Error> {
@@ -106,6 +118,8 @@ enum PartMember {
     Type,
     Text,
     Refusal,
+    #[serde(rename = "cache_control")]
+    CacheControl,
     Other(String),
 }
 
@@ -119,13 +133,14 @@ impl<'de> Visitor<'de> for PartVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut part: A) -> Result<SentPart<'de>, A::Error> {
-        let (mut kind, mut text, mut refusal) = (None::<String>, None, None);
+        let (mut kind, mut text, mut refusal, mut mark) = (None::<String>, None, None, None);
         let mut members = Vec::new();
         while let Some(member) = part.next_key()? {
             match member {
                 PartMember::Type => kind = part.next_value()?,
                 PartMember::Text => text = part.next_value()?,
                 PartMember::Refusal => refusal = part.next_value()?,
+                PartMember::CacheControl => mark = part.next_value()?,
                 PartMember::Other(name) => members.push((name, part.next_value::<&RawValue>()?)),
             }
             if members.len() > MAX_MEMBERS {
@@ -133,15 +148,15 @@ impl<'de> Visitor<'de> for PartVisitor {
             }
         }
         let kind = kind.ok_or_else(|| A::Error::missing_field("type"))?;
-        match kind.as_str() {
+        let missing = A::Error::missing_field;
+        let said = match kind.as_str() {
             "text" | "input_text" | "output_text" => {
-                text.map(SentPart::Text).ok_or_else(|| A::Error::missing_field("text"))
+                Piece::Text(text.ok_or_else(|| missing("text"))?)
             }
-            "refusal" => {
-                refusal.map(SentPart::Text).ok_or_else(|| A::Error::missing_field("refusal"))
-            }
-            _ => Ok(SentPart::Other(Other { kind, text, refusal, members })),
-        }
+            "refusal" => Piece::Text(refusal.ok_or_else(|| missing("refusal"))?),
+            _ => Piece::Other(Other { kind, text, refusal, members }),
+        };
+        Ok(SentPart { said, mark })
     }
 }
 

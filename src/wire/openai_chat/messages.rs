@@ -12,8 +12,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::turn::{Confirmation, Failure, Message, Part, Role, Status, ToolCall};
-use crate::wire::body::wrong;
+use crate::wire::body::{self, wrong};
 use crate::wire::bounded::{Allowance, AtMost};
+use crate::wire::cache_mark::CacheMark;
 
 use super::content::{Attachments, Content};
 
@@ -36,11 +37,23 @@ impl Messages<'_> {
     pub(super) fn into_messages(self, allowance: &mut Allowance) -> Result<Vec<Message>, Failure> {
         let mut attachments = Attachments::within(allowance);
         let messages = self.0.into_iter().enumerate();
-        let messages = messages.map(|(index, sent)| sent.into_message(index, &mut attachments));
+        let messages = messages.map(|(index, sent)| {
+            sent.into_message(format_args!("messages[{index}]."), &mut attachments)
+        });
         let messages: Vec<_> = messages.collect::<Result<_, _>>()?;
         check_results(&messages)?;
         Ok(messages)
     }
+}
+
+/// Reads a message that comes without others, as the body of a request.
+///
+/// # Errors
+/// [`FailureKind::BadRequest`](crate::turn::FailureKind) at the member at fault.
+pub(super) fn alone(body: &[u8]) -> Result<Message, Failure> {
+    let sent: Sent<'_> = body::read(body)?;
+    let mut allowance = Allowance::default();
+    sent.into_message(format_args!(""), &mut Attachments::within(&mut allowance))
 }
 
 /// Refuses a second result of one call, and more results than calls can be made at once.
@@ -75,6 +88,8 @@ struct Sent<'a> {
     function_call: Option<Function>,
     tool_call_id: Option<String>,
     name: Option<String>,
+    /// As gateways take it for messages whose content is no list.
+    cache_control: Option<CacheMark>,
     /// Looked at in tool messages only, as is `status`.
     #[serde(borrow)]
     is_error: Option<&'a RawValue>,
@@ -83,15 +98,16 @@ struct Sent<'a> {
 }
 
 impl Sent<'_> {
+    /// `at` is what stands before the names of its members.
     fn into_message(
         self,
-        index: usize,
+        at: fmt::Arguments<'_>,
         attachments: &mut Attachments<'_>,
     ) -> Result<Message, Failure> {
-        let missing = |member: &str| wrong(format!("messages[{index}].{member}"), "is required");
+        let missing = |member: &str| wrong(format!("{at}{member}"), "is required");
         let role = self.role.ok_or_else(|| missing("role"))?;
         let status = match role {
-            SentRole::Tool | SentRole::Function => self.result_status(index)?,
+            SentRole::Tool | SentRole::Function => self.result_status(at)?,
             SentRole::System | SentRole::User | SentRole::Assistant => Status::Completed,
         };
         let tool_call_id = match role {
@@ -101,25 +117,37 @@ impl Sent<'_> {
             SentRole::System | SentRole::User | SentRole::Assistant => None,
         };
         let parts = self.content.into_parts(attachments);
-        let mut parts = parts.map_err(|why| wrong(format!("messages[{index}].content"), why))?;
+        let (mut parts, cache_points) = parts.map_err(|why| wrong(format!("{at}content"), why))?;
         let mut tool_calls = Vec::new();
         if let SentRole::Assistant = role {
             parts.extend(self.refusal.filter(|text| !text.is_empty()).map(Part::Text));
             let calls = self.tool_calls.into_iter().flat_map(|calls| calls.0);
             for (place, call) in calls.enumerate() {
-                let at = |member: &str| missing(&format!("tool_calls[{place}].{member}"));
-                tool_calls.push(call.into_call(at)?);
+                let lacks = |member: &str| missing(&format!("tool_calls[{place}].{member}"));
+                tool_calls.push(call.into_call(lacks)?);
             }
             tool_calls.extend(self.function_call.map(|call| call.with_id(str::to_owned)));
         }
-        let thoughts = Vec::new();
-        Ok(Message { role: role.into(), parts, thoughts, tool_calls, tool_call_id, status })
+        let (role, thoughts) = (role.into(), Vec::new());
+        let mut message =
+            Message { role, parts, thoughts, tool_calls, tool_call_id, cache_points, status };
+        // Behind the whole message, which is of one piece for a tool and an assistant.
+        let inner =
+            message.cache_points.last().filter(|_| role == Role::Assistant || role == Role::Tool);
+        let end = self.cache_control.map(|mark| mark.0).or(inner.map(|point| point.life));
+        if role == Role::Assistant || role == Role::Tool {
+            message.cache_points.clear();
+        }
+        if let Some(life) = end {
+            message.keep_to_here(life);
+        }
+        Ok(message)
     }
 
     /// Whether the tool reports an error: `is_error`, or a `status` of `error`. OpenAI has no
     /// word for it, and the content is the tool's own.
-    fn result_status(&self, index: usize) -> Result<Status, Failure> {
-        let refused = |member: &str, why: &str| wrong(format!("messages[{index}].{member}"), why);
+    fn result_status(&self, at: fmt::Arguments<'_>) -> Result<Status, Failure> {
+        let refused = |member: &str, why: &str| wrong(format!("{at}{member}"), why);
         let is_error = self.is_error.map(|raw| serde_json::from_str(raw.get())).transpose();
         let is_error: Option<bool> =
             is_error.map_err(|_| refused("is_error", "must be true or false"))?;

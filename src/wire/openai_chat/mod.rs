@@ -35,9 +35,13 @@
 //! | `message.reasoning_content` | deltas of it | what the model thought on the way |
 //! | `message.annotations` | one late delta | `url_citation`s, offsets in code points, end exclusive; OpenAI has them in whole answers only |
 //! | `message.outcrop` | one late delta | `citations: [{text, start_index, end_index, references: [{type, location, text, metadata}]}]` and `files: [{id, filename, media_type, bytes}]`, `bytes` being the size |
+//! | none | `outcrop: {filler: true}` in a delta beside its `content` | a sentence that bridges the silence before the answer, and is no part of it |
 //! | `message.tool_calls[].outcrop.confirmation` | in the chunk that starts the call | `decision` or `decision_and_result`, where a person has to agree |
 //! | `usage.estimated` | in the chunk with the usage | that the upstream did not tell |
 //! | `usage.outcrop.collaborators` | the same | `[{name, prompt_tokens, completion_tokens}]`; `name` is null for the agent that was asked |
+//!
+//! `logprobs` are those of the upstream, where it tells them; in a stream they come in chunks of
+//! their own, right behind their text.
 //!
 //! They leave out what is optional and not known here: `service_tier`, `system_fingerprint`, and
 //! `usage` where nobody counted.
@@ -45,11 +49,14 @@
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
-use crate::turn::{Failure, FinishReason, TurnEvent};
+use crate::turn::{Failure, FinishReason, Message, TurnEvent};
 
+use super::bounded::Allowance;
 use super::{
-    Asked, Defaults, Encoder, Endpoint, Head, Options, WireFormat, endpoint, openai_error, sse,
+    Asked, Defaults, Encoder, Endpoint, Head, Options, WireFormat, body, endpoint, openai_error,
+    sse,
 };
 
 mod asked;
@@ -57,8 +64,10 @@ mod choice;
 mod completion;
 mod content;
 mod generation;
+mod logprobs;
 mod messages;
 mod passed_on;
+mod platform;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -104,6 +113,23 @@ impl WireFormat for OpenAiChat {
     fn refusal(&self, failure: &Failure) -> Bytes {
         openai_error::body(failure)
     }
+}
+
+/// A conversation as the `messages` of a request spell it; it may be empty.
+///
+/// # Errors
+/// [`FailureKind::BadRequest`](crate::turn::FailureKind) at the message at fault.
+pub(super) fn transcript(raw: &RawValue) -> Result<Vec<Message>, Failure> {
+    let sent: messages::Messages<'_> = body::read_at(raw, "messages")?;
+    sent.into_messages(&mut Allowance::default())
+}
+
+/// One message, spelled as in a request.
+///
+/// # Errors
+/// [`FailureKind::BadRequest`](crate::turn::FailureKind) at the member at fault.
+pub(super) fn message(body: &[u8]) -> Result<Message, Failure> {
+    messages::alone(body)
 }
 
 /// The id of the answer, the same in all its chunks.

@@ -13,7 +13,8 @@ use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
 use crate::turn::{
-    Citation, CollaboratorUsage, Confirmation, Failure, FinishReason, OutputFile, TurnEvent, Usage,
+    Citation, CollaboratorUsage, Confirmation, Failure, FinishReason, Logprobs, OutputFile,
+    TurnEvent, Usage,
 };
 use crate::wire::citations::cited;
 use crate::wire::extras::{CallExtras, MessageExtras};
@@ -21,6 +22,7 @@ use crate::wire::openai_error::ErrorBody;
 use crate::wire::sse::EventIds;
 use crate::wire::{Encoder, Head, Options, json_text};
 
+use super::logprobs::LogprobsBody;
 use super::usage::UsageBody;
 use super::{completion_id, created_seconds, finish_reason};
 
@@ -56,7 +58,8 @@ struct Seen {
 impl Seen {
     fn take(&mut self, event: &TurnEvent) {
         match event {
-            TurnEvent::Text(text) => self.text.push_str(text),
+            // The client has it before the answer, and counts from there.
+            TurnEvent::Filler(text) | TurnEvent::Text(text) => self.text.push_str(text),
             TurnEvent::Citation(citation) => self.citations.push(Arc::clone(citation)),
             TurnEvent::File(file) => self.files.push(Arc::clone(file)),
             TurnEvent::Usage(usage) => self.usage = Some(*usage),
@@ -74,6 +77,8 @@ impl Seen {
             | TurnEvent::Thought(_)
             | TurnEvent::ReturnControl(_)
             | TurnEvent::Trace(_)
+            | TurnEvent::StopSequence(_)
+            | TurnEvent::Logprobs(_)
             | TurnEvent::Finished(_)
             | TurnEvent::Failed(_) => {}
         }
@@ -128,12 +133,30 @@ impl Stream {
         self.close_delta(out);
     }
 
+    /// Writes a sentence that is spoken like any other, and says that it is no part of the answer.
+    fn filler(&self, sequence: u64, text: &str, out: &mut BytesMut) {
+        self.open_delta(sequence, text.len(), out);
+        out.put_slice(br#""content":"#);
+        json_text::string(text, out);
+        out.put_slice(br#","outcrop":{"filler":true}"#);
+        self.close_delta(out);
+    }
+
     /// Writes a delta that is one member of more than text; for what comes at the end only.
     fn value_delta<T: Serialize>(&self, sequence: u64, name: &[u8], value: &T, out: &mut BytesMut) {
         self.open_delta(sequence, 0, out);
         out.put_slice(name);
         json_text::value(value, out);
         self.close_delta(out);
+    }
+
+    /// Writes them without a text, which has gone out before.
+    fn logprobs(&self, sequence: u64, logprobs: &Logprobs, out: &mut BytesMut) {
+        self.open_delta(sequence, logprobs.weight, out);
+        out.put_slice(br#"},"logprobs":"#);
+        json_text::value(&LogprobsBody::of([logprobs]), out);
+        out.put_slice(br#","finish_reason":null}"#);
+        out.put_slice(self.closing);
     }
 
     fn call_started(&self, sequence: u64, call: &Started<'_>, out: &mut BytesMut) {
@@ -216,6 +239,7 @@ impl Encoder for Stream {
             TurnEvent::Text(text) if !text.is_empty() => {
                 self.text_delta(sequence, br#""content":"#, text, out);
             }
+            TurnEvent::Filler(text) => self.filler(sequence, text, out),
             TurnEvent::Reasoning(text) if !text.is_empty() => {
                 self.text_delta(sequence, br#""reasoning_content":"#, text, out);
             }
@@ -227,6 +251,7 @@ impl Encoder for Stream {
             TurnEvent::ToolCallArguments { index, delta } if !delta.is_empty() => {
                 self.call_arguments(sequence, *index, delta, out);
             }
+            TurnEvent::Logprobs(logprobs) => self.logprobs(sequence, logprobs, out),
             TurnEvent::Finished(reason) => self.finished(sequence, *reason, out),
             TurnEvent::Failed(failure) => self.failed(sequence, failure, out),
             // Empty pieces, and what the format has no member for or shows at the end only.
@@ -240,7 +265,8 @@ impl Encoder for Stream {
             | TurnEvent::Trace(_)
             | TurnEvent::File(_)
             | TurnEvent::Usage(_)
-            | TurnEvent::UsageByCollaborator(_) => {}
+            | TurnEvent::UsageByCollaborator(_)
+            | TurnEvent::StopSequence(_) => {}
         }
         self.seen.take(event);
     }

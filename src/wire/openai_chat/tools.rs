@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use crate::turn::{Failure, FailureKind, Tool, ToolChoice};
 use crate::wire::body::wrong;
 use crate::wire::bounded::{Allowance, AtMost};
+use crate::wire::cache_mark::CacheMark;
 use crate::wire::json_schema;
 
 pub(super) use super::choice::Choice;
@@ -32,6 +33,7 @@ pub(super) struct SentTool<'a> {
     r#type: Option<String>,
     #[serde(borrow)]
     function: Option<SentFunction<'a>>,
+    cache_control: Option<CacheMark>,
 }
 
 /// One entry of `functions`, or the member of a tool that tells the function.
@@ -42,6 +44,8 @@ pub(super) struct SentFunction<'a> {
     description: Option<String>,
     #[serde(borrow)]
     parameters: Option<&'a RawValue>,
+    strict: Option<bool>,
+    cache_control: Option<CacheMark>,
 }
 
 /// The members of a request that offer tools.
@@ -112,7 +116,10 @@ impl<'a> SentTool<'a> {
             let message = format!("{param} must be function: other tools are not called");
             return Err(Failure::new(FailureKind::UnsupportedParameter, message).at(param));
         }
-        self.function.ok_or_else(|| wrong(format!("{at}.function"), "is required"))
+        let function =
+            self.function.ok_or_else(|| wrong(format!("{at}.function"), "is required"))?;
+        let cache_control = self.cache_control.or(function.cache_control);
+        Ok(SentFunction { cache_control, ..function })
     }
 }
 
@@ -128,7 +135,9 @@ impl SentFunction<'_> {
             json_schema::check(schema)
                 .map_err(|(within, why)| wrong(format!("{at}.parameters{within}"), why))?;
         }
-        Ok(Tool { name, description: self.description, parameters })
+        let (description, strict) = (self.description, self.strict);
+        let cache = self.cache_control.map(|mark| mark.0);
+        Ok(Tool { name, description, parameters, strict, cache })
     }
 }
 

@@ -22,6 +22,12 @@ pub(super) struct UsageBody<'a> {
 #[derive(Debug, Serialize)]
 struct PromptDetails {
     cached_tokens: u64,
+    /// OpenAI's name of what was written to a cache.
+    #[serde(skip_serializing_if = "is_zero")]
+    cache_write_tokens: u64,
+    /// LiteLLM's name of the same.
+    #[serde(skip_serializing_if = "is_zero")]
+    cache_creation_tokens: u64,
     audio_tokens: u64,
 }
 
@@ -33,6 +39,11 @@ struct CompletionDetails {
     rejected_prediction_tokens: u64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_zero(tokens: &u64) -> bool {
+    *tokens == 0
+}
+
 impl<'a> UsageBody<'a> {
     /// The usage of a turn, and whose it was where several agents worked on it.
     pub(super) fn new(usage: Usage, shares: Option<&'a [CollaboratorUsage]>) -> Self {
@@ -42,6 +53,8 @@ impl<'a> UsageBody<'a> {
             total_tokens: usage.total_tokens(),
             prompt_tokens_details: PromptDetails {
                 cached_tokens: usage.cached_input_tokens,
+                cache_write_tokens: usage.cache_written_tokens,
+                cache_creation_tokens: usage.cache_written_tokens,
                 audio_tokens: 0,
             },
             completion_tokens_details: CompletionDetails {

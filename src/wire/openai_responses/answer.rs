@@ -98,7 +98,22 @@ impl Answer {
             }
         }
         self.blocks = blocks;
+        if matches!(event, TurnEvent::Failed(_)) {
+            self.break_off(event, &mut told);
+        }
         self.note(event);
+    }
+
+    /// A failure ends the item that is open: a text or a thought as far as it came. Half a call is
+    /// none, and clients run what they are told is done.
+    fn break_off(&mut self, event: &TurnEvent, told: &mut impl FnMut(Change<'_>)) {
+        let is_call = |item: &Item| matches!(item.body, Body::Call { .. });
+        if self.open.as_ref().is_some_and(is_call) {
+            self.open = None;
+            self.ids.pop();
+        } else {
+            self.stop(event, told);
+        }
     }
 
     /// Takes what is shown with a text or at the end.
@@ -111,12 +126,15 @@ impl Answer {
             TurnEvent::UsageByCollaborator(shares) => self.shares = Some(Arc::clone(shares)),
             TurnEvent::Finished(reason) => self.state = State::Finished(*reason),
             TurnEvent::Failed(failure) => self.state = State::Failed(failure.clone()),
-            TurnEvent::Text(_)
+            TurnEvent::Filler(_)
+            | TurnEvent::Text(_)
             | TurnEvent::Reasoning(_)
             | TurnEvent::Thought(_)
             | TurnEvent::ToolCallStarted { .. }
             | TurnEvent::ToolCallArguments { .. }
             | TurnEvent::ReturnControl(_)
+            | TurnEvent::StopSequence(_)
+            | TurnEvent::Logprobs(_)
             | TurnEvent::Trace(_) => {}
         }
     }

@@ -121,6 +121,10 @@ impl WireFormat for Responses {
     }
 
     fn refusal(&self, failure: &Failure) -> Bytes {
+        // What sessions know as messages is sent as input here.
+        if failure.param.as_deref() == Some("messages") {
+            return openai_error::body(&failure.clone().at("input"));
+        }
         openai_error::body(failure)
     }
 }

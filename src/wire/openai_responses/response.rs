@@ -144,6 +144,7 @@ fn error_code(kind: FailureKind) -> &'static str {
         | FailureKind::RequestTimeout
         | FailureKind::InvalidApiKey
         | FailureKind::ModelNotAllowed
+        | FailureKind::NotAllowed
         | FailureKind::NotFound
         | FailureKind::ModelNotFound
         | FailureKind::SessionNotFound

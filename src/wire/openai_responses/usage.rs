@@ -22,7 +22,6 @@ pub(super) struct UsageBody<'a> {
 #[derive(Debug, Serialize)]
 struct InputDetails {
     cached_tokens: u64,
-    /// Always 0: the schema wants it, and no backend tells it.
     cache_write_tokens: u64,
 }
 
@@ -58,7 +57,7 @@ impl<'a> UsageBody<'a> {
             input_tokens: usage.input_tokens,
             input_tokens_details: InputDetails {
                 cached_tokens: usage.cached_input_tokens,
-                cache_write_tokens: 0,
+                cache_write_tokens: usage.cache_written_tokens,
             },
             output_tokens: usage.output_tokens,
             output_tokens_details: OutputDetails { reasoning_tokens: usage.reasoning_tokens },

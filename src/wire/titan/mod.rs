@@ -153,8 +153,9 @@ impl WireFormat for TitanInvoke {
 }
 
 /// The reason on the wire.
-fn completion_reason(reason: FinishReason) -> &'static str {
+fn completion_reason(reason: FinishReason, is_stopped: bool) -> &'static str {
     match reason {
+        FinishReason::Stop if is_stopped => "STOP_CRITERIA_MET",
         FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Interrupted => "FINISH",
         FinishReason::Length => "LENGTH",
         FinishReason::ContentFilter => "CONTENT_FILTERED",

@@ -36,7 +36,7 @@ pub(super) fn write(events: &[TurnEvent]) -> Bytes {
         results: [Answered {
             token_count: row.usage.output_tokens,
             output_text: texts.collect(),
-            completion_reason: completion_reason(row.finish),
+            completion_reason: completion_reason(row.end.reason, row.end.is_stopped),
         }],
     };
     let mut out = BytesMut::with_capacity(512);

@@ -32,6 +32,8 @@ impl Framing {
 pub(super) struct Stream {
     framing: Framing,
     usage: Usage,
+    /// Whether one of the request's stop texts ended the answer.
+    is_stopped: bool,
     began: SystemTime,
     now: fn() -> SystemTime,
     first: Option<Duration>,
@@ -64,7 +66,7 @@ struct Metrics {
 impl Stream {
     pub(super) fn new(framing: Framing, began: SystemTime, now: fn() -> SystemTime) -> Self {
         let (usage, scratch) = (Usage::default(), BytesMut::new());
-        Self { framing, usage, began, now, first: None, scratch }
+        Self { framing, usage, is_stopped: false, began, now, first: None, scratch }
     }
 
     fn elapsed(&self) -> Duration {
@@ -108,7 +110,7 @@ impl Stream {
             input_text_token_count: self.usage.input_tokens,
             total_output_text_token_count: self.usage.output_tokens,
             output_text: "",
-            completion_reason: completion_reason(reason),
+            completion_reason: completion_reason(reason, self.is_stopped),
             metrics: Metrics {
                 input_token_count: self.usage.input_tokens,
                 output_token_count: self.usage.output_tokens,
@@ -146,8 +148,10 @@ impl Encoder for Stream {
     }
 
     fn skip(&mut self, event: &TurnEvent) {
-        if let TurnEvent::Usage(usage) = event {
-            self.usage = *usage;
+        match event {
+            TurnEvent::Usage(usage) => self.usage = *usage,
+            TurnEvent::StopSequence(_) => self.is_stopped = true,
+            _ => {}
         }
     }
 

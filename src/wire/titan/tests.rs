@@ -152,3 +152,21 @@ fn the_config_is_read() {
     assert_eq!((generation.max_tokens, generation.temperature), (Some(512), Some(0.0)));
     assert_eq!((generation.top_p, generation.stop), (Some(0.9), vec!["|".to_owned()]));
 }
+
+#[test]
+fn an_answer_that_a_stop_text_ended_says_so() {
+    let mut events = turn(FinishReason::Stop);
+    events.insert(1, TurnEvent::StopSequence(None));
+    let whole = TitanNative.whole(&head(), Options::default(), &events);
+    let whole = String::from_utf8(whole.to_vec()).unwrap();
+    assert!(whole.contains(r#""completionReason":"FINISH""#), "it made a call: {whole}");
+    events.retain(|event| !matches!(event, TurnEvent::ToolCallStarted { .. }));
+    let whole = TitanNative.whole(&head(), Options::default(), &events);
+    let mut out = BytesMut::new();
+    let mut encoder = TitanNative.encoder(head(), Options::default());
+    events.iter().for_each(|event| encoder.event(1, event, &mut out));
+    for written in [&whole[..], &out[..]] {
+        let written = std::str::from_utf8(written).unwrap();
+        assert!(written.contains(r#""completionReason":"STOP_CRITERIA_MET""#), "{written}");
+    }
+}

@@ -83,6 +83,7 @@ fn used(fields: &Map<String, Value>) -> Option<Said> {
         input_tokens: count(usage, "/input_tokens"),
         output_tokens: count(usage, "/output_tokens"),
         cached_input_tokens: count(usage, "/input_token_details/cache_read"),
+        cache_written_tokens: count(usage, "/input_token_details/cache_creation"),
         reasoning_tokens: count(usage, "/output_token_details/reasoning"),
         estimated: false,
     })))

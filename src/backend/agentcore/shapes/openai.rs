@@ -56,6 +56,7 @@ fn used(usage: &Value) -> Tokens {
         input_tokens: count(usage, "/prompt_tokens"),
         output_tokens: count(usage, "/completion_tokens"),
         cached_input_tokens: count(usage, "/prompt_tokens_details/cached_tokens"),
+        cache_written_tokens: count(usage, "/prompt_tokens_details/cache_write_tokens"),
         reasoning_tokens: count(usage, "/completion_tokens_details/reasoning_tokens"),
         estimated: false,
     })

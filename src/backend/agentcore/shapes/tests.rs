@@ -51,8 +51,13 @@ fn events_that_python_printed_are_not_shown() {
 
 #[test]
 fn strands_agents_say_it_in_the_events_of_their_model() {
-    let usage =
-        Usage { input_tokens: 15, output_tokens: 3, cached_input_tokens: 4, ..Usage::default() };
+    let usage = Usage {
+        input_tokens: 15,
+        output_tokens: 3,
+        cached_input_tokens: 4,
+        cache_written_tokens: 1,
+        ..Usage::default()
+    };
     let counted = json!({ "inputTokens": 10, "outputTokens": 3, "cacheReadInputTokens": 4,
         "cacheWriteInputTokens": 1 });
     let using = json!({ "toolUse": { "toolUseId": "t1", "name": "weather" } });

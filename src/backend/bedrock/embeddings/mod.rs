@@ -50,7 +50,7 @@ pub(super) async fn embed(
     shared: Arc<Shared>,
     request: EmbeddingRequest,
 ) -> Result<Embeddings, Failure> {
-    let task = Arc::new(Task::of(&shared, request)?);
+    let task = Arc::new(Task::of(shared.behind.get().await.embedder, request)?);
     let count = task.texts.len();
     let most = task.embedder.texts;
     let calls = (0..count).step_by(most).map(move |first| {
@@ -69,8 +69,8 @@ pub(super) async fn embed(
 }
 
 impl Task {
-    fn of(shared: &Shared, request: EmbeddingRequest) -> Result<Self, Failure> {
-        let embedder = shared.embedder.ok_or_else(|| {
+    fn of(embedder: Option<&'static Embedder>, request: EmbeddingRequest) -> Result<Self, Failure> {
+        let embedder = embedder.ok_or_else(|| {
             let message = "this model is none that is known to make embeddings; name one that \
                            does, or the foundation_model behind it in the broker's configuration";
             Failure::new(FailureKind::UnsupportedParameter, message).at("model")

@@ -24,8 +24,12 @@ fn ended(block: i32) -> Piece {
     Piece::Ended { block }
 }
 
+fn stopped(reason: StopReason) -> Piece {
+    Piece::Stopped { reason, at: None }
+}
+
 fn stop(reason: StopReason) -> [Piece; 2] {
-    [Piece::Stopped(reason), Piece::Measured(Some(Usage::default()))]
+    [stopped(reason), Piece::Measured(Some(Usage::default()))]
 }
 
 /// The message that the pieces make, and how it ends; the grammar is checked on the way.
@@ -143,7 +147,7 @@ fn every_stop_reason_has_its_own_end() {
 #[test]
 fn a_stream_is_whole_only_with_both_of_its_ends() {
     assert_eq!(read([text("We off")]).1, Err(NoAnswer::CutOff));
-    let unmeasured = [text("We offer."), Piece::Stopped(StopReason::EndTurn)];
+    let unmeasured = [text("We offer."), stopped(StopReason::EndTurn)];
     assert_eq!(read(unmeasured).1, Err(NoAnswer::CutOff));
     assert_eq!(read([]).1, Err(NoAnswer::CutOff));
 }
@@ -233,4 +237,26 @@ fn a_model_that_answers_in_words_or_calls_another_tool_is_heard_too() {
     let (message, end) = read_with(&answer_tool(false), other);
     assert_eq!(called(&message), [("tooluse_0", "look_up", "{}")]);
     assert_eq!(end, Ok(FinishReason::ToolCalls));
+}
+
+#[test]
+fn the_text_that_ended_an_answer_is_told_as_far_as_it_is_known() {
+    let alone = Reading { only_stop: Some("END".into()), ..Reading::default() };
+    let many = Reading::default();
+    let cases = [
+        (
+            &many,
+            StopReason::StopSequence,
+            Some("|"),
+            Some(TurnEvent::StopSequence(Some("|".into()))),
+        ),
+        (&alone, StopReason::StopSequence, None, Some(TurnEvent::StopSequence(Some("END".into())))),
+        (&many, StopReason::StopSequence, None, Some(TurnEvent::StopSequence(None))),
+        (&alone, StopReason::EndTurn, None, None),
+    ];
+    for (reading, reason, at, expected) in cases {
+        let at = at.map(str::to_owned);
+        let mut answer = Answer::new(reading);
+        assert_eq!(answer.take(Piece::Stopped { reason, at }).next(), expected);
+    }
 }

@@ -3,17 +3,18 @@
 use std::num::NonZeroU32;
 
 use aws_sdk_bedrockruntime::types::{
-    PerformanceConfigLatency, ServiceTierType, SystemContentBlock, ToolChoice as AwsChoice,
+    CacheTtl, PerformanceConfigLatency, ServiceTierType, SystemContentBlock,
+    ToolChoice as AwsChoice,
 };
 use serde_json::{Value, json};
 
-use super::super::call::{Behind, Call, prepare, urls};
+use super::super::call::{Call, Contents, prepare, urls};
 use super::super::families;
 use super::{CLAUDE, THINKER, ask, assistant, attached, calls, result, thinking, user};
 use crate::config::{Model, PromptCache};
 use crate::turn::{
-    AnswerFormat, Effort, Failure, FailureKind, Generation, JsonSchema, Latency, Message, Role,
-    Tool, ToolChoice, TurnRequest,
+    AnswerFormat, CacheLife, Effort, Failure, FailureKind, Generation, JsonSchema, Latency,
+    Message, Part, Role, Tool, ToolChoice, TurnRequest,
 };
 
 fn model(id: &str) -> Model {
@@ -25,7 +26,7 @@ fn model(id: &str) -> Model {
 fn said_to(model: &Model, request: TurnRequest) -> Result<Call, Failure> {
     let id = model.text.model_id.clone().unwrap();
     let ask = ask(Vec::new(), vec![user("Hello")], request);
-    prepare(model, families::of(&id), &ask, &Behind::new())
+    prepare(model, families::of(&id), &ask, &Contents::new())
 }
 
 fn with(generation: Generation) -> TurnRequest {
@@ -41,7 +42,7 @@ fn fields(call: &Call) -> Value {
 }
 
 fn tool(name: &str) -> Tool {
-    Tool { name: name.to_owned(), description: None, parameters: None }
+    Tool { name: name.to_owned(), description: None, parameters: None, ..Tool::default() }
 }
 
 fn person(strict: bool) -> AnswerFormat {
@@ -116,7 +117,7 @@ fn thoughts_go_back_while_the_model_thinks_on() {
     };
     let prepared = |before: Message| {
         let ask = ask(vec![user("q"), before], vec![result("1", "r")], request.clone());
-        prepare(&model(THINKER), families::of(THINKER), &ask, &Behind::new()).unwrap()
+        prepare(&model(THINKER), families::of(THINKER), &ask, &Contents::new()).unwrap()
     };
     let kept = prepared(thinking(calls(&[("1", "a")])));
     assert!(kept.messages[1].content[0].is_reasoning_content());
@@ -191,7 +192,7 @@ fn prompts_are_marked_for_the_cache_unless_told_not_to() {
             ..TurnRequest::default()
         };
         let ask = ask(history.clone(), vec![user("two")], request);
-        let call = prepare(model, families::of(id), &ask, &Behind::new()).unwrap();
+        let call = prepare(model, families::of(id), &ask, &Contents::new()).unwrap();
         let blocks = call.messages.iter().flat_map(|message| &message.content);
         let in_messages = blocks.filter(|block| block.is_cache_point()).count();
         let in_system = call.system.iter().flatten().filter(|b| b.is_cache_point()).count();
@@ -205,6 +206,56 @@ fn prompts_are_marked_for_the_cache_unless_told_not_to() {
     let mut off = model(THINKER);
     off.text.prompt_cache = PromptCache::Off;
     assert_eq!(points(&off, THINKER), (0, 0, 0));
+}
+
+#[test]
+fn the_clients_own_points_stand_where_it_put_them_and_alone() {
+    let mut system = Message::text(Role::System, "Be brief.");
+    system.keep_to_here(CacheLife::Hour);
+    system.parts.push(Part::Text("It is noon.".to_owned()));
+    let kept = Tool { cache: Some(CacheLife::Hour), ..tool("a") };
+    let request = TurnRequest {
+        messages: vec![system],
+        tools: vec![kept, tool("b")],
+        ..TurnRequest::default()
+    };
+    let prepared = |id: &str| {
+        let ask = ask(vec![user("one"), assistant("1")], vec![user("two")], request.clone());
+        prepare(&model(id), families::of(id), &ask, &Contents::new()).unwrap()
+    };
+    let claude = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
+    for (id, tool_points, ttl) in [
+        (claude, 1, Some(CacheTtl::OneHour)),
+        (THINKER, 1, None),
+        ("amazon.nova-lite-v1:0", 0, None),
+    ] {
+        let call = prepared(id);
+        let system = call.system.unwrap();
+        assert_eq!(system[0].as_text().unwrap(), "Be brief.");
+        assert_eq!(system[1].as_cache_point().unwrap().ttl, ttl, "{id}");
+        assert_eq!(system[2].as_text().unwrap(), "It is noon.");
+        let tools = call.tools.unwrap().tools;
+        let points = tools.iter().filter(|tool| tool.is_cache_point()).count();
+        assert_eq!((points, tools[1].is_cache_point()), (tool_points, tool_points == 1), "{id}");
+        assert!(call.messages.iter().flat_map(|m| &m.content).all(|b| !b.is_cache_point()));
+    }
+    let without = prepared(CLAUDE).system.unwrap();
+    assert_eq!(without, [SystemContentBlock::Text("Be brief.\n\nIt is noon.".to_owned())]);
+}
+
+#[test]
+fn a_strict_tool_is_one_where_the_model_keeps_to_schemas_and_the_schema_is_closed() {
+    let closed = json!({"type": "object", "properties": {}, "additionalProperties": false});
+    let strict = |id: &str, schema: &Value| {
+        let tool = Tool { strict: Some(true), parameters: Some(schema.clone()), ..tool("a") };
+        let request = TurnRequest { tools: vec![tool], ..TurnRequest::default() };
+        let tools = said_to(&model(id), request).unwrap().tools.unwrap().tools;
+        tools[0].as_tool_spec().unwrap().strict
+    };
+    let claude = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
+    assert_eq!(strict(claude, &closed), Some(true));
+    assert_eq!(strict(claude, &json!({"type": "object"})), None);
+    assert_eq!(strict(CLAUDE, &closed), None);
 }
 
 #[test]

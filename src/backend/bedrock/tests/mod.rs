@@ -13,6 +13,7 @@ use super::super::Ask;
 
 mod answers;
 mod calls;
+pub(crate) mod reading;
 mod settings;
 mod transcripts;
 

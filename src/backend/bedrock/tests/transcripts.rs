@@ -11,7 +11,7 @@ use super::super::names::ToolNames;
 use super::super::raw_json::RawJson;
 use super::super::transcript::{Manner, Writer, lacks_thoughts};
 use super::{CLAUDE, assistant, attached, calls, failed, result, thinking, user};
-use crate::turn::{Failure, Message, Part};
+use crate::turn::{CacheLife, Failure, Message, Part};
 
 /// What goes upstream, a line a message, its blocks in short.
 fn written_for(
@@ -223,10 +223,28 @@ fn a_document_stands_beside_a_text() {
 
 #[test]
 fn a_cache_point_stands_behind_the_part_that_asks_for_it() {
-    let text = json!({"type": "text", "text": "Long.", "cache_control": {"type": "ephemeral"}});
-    let mut question = user("");
-    question.parts = vec![attached(text), Part::Text("Short.".to_owned())];
+    let mut question = user("Long.");
+    question.keep_to_here(CacheLife::FiveMinutes);
+    question.parts.push(Part::Text("Short.".to_owned()));
     let with = written_for(super::THINKER, |_| {}, &[], std::slice::from_ref(&question)).unwrap();
     assert_eq!(with[0], "user: Long. | point | Short.");
     assert_eq!(written(&[], &[question])[0], "user: Long. | Short.");
+}
+
+#[test]
+fn a_cache_point_stands_behind_calls_and_results_and_never_first() {
+    let mut silent = user(" ");
+    silent.keep_to_here(CacheLife::Hour);
+    silent.parts.push(Part::Text("q".to_owned()));
+    let (mut called, mut told) = (calls(&[("1", "a"), ("2", "b")]), result("1", "one"));
+    called.keep_to_here(CacheLife::Hour);
+    told.keep_to_here(CacheLife::Hour);
+    let history = [silent, called];
+    let input = [told, result("2", "two")];
+    let expected = [
+        "user: q",
+        r#"assistant: call 1 a {"z":1,"a":2} | call 2 b {"z":1,"a":2} | point"#,
+        "user: result 1 one | point | result 2 two",
+    ];
+    assert_eq!(written_for(super::THINKER, |_| {}, &history, &input).unwrap(), expected);
 }

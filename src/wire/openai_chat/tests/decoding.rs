@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::turn::{FailureKind, Message, Part, Role};
+use crate::turn::{CacheLife, FailureKind, Message, Part, Role};
 
 use super::super::*;
 
@@ -288,4 +288,37 @@ fn no_message_quotes_what_the_client_sent() {
         let failure = decode(body).unwrap_err();
         assert!(!failure.message.contains("1234"), "{failure}");
     }
+}
+
+#[test]
+fn marks_for_the_cache_are_taken_as_gateways_send_them() {
+    let mark = json!({"type": "ephemeral"});
+    let url = json!({"url": "data:image/png;base64,AAAA"});
+    let body = json!({
+        "messages": [
+            {"role": "system", "content": "Be brief.", "cache_control": {"type": "ephemeral", "ttl": "1h"}},
+            {"role": "user", "content": [
+                {"type": "text", "text": "", "cache_control": mark},
+                {"type": "image_url", "image_url": url, "cache_control": mark},
+                {"type": "text", "text": "What is it?"},
+            ]},
+            {"role": "assistant", "content": [{"type": "text", "text": "A", "cache_control": mark}]},
+            {"role": "user", "content": "b", "cache_control": null},
+        ],
+        "tools": [
+            {"type": "function", "function": {"name": "f"}, "cache_control": mark},
+            {"type": "function", "function": {"name": "g", "cache_control": mark}},
+        ],
+    });
+    let request = decode(&body.to_string()).unwrap().request;
+    let points = request.messages.iter().map(|message| {
+        let points = message.cache_points.iter();
+        points.map(|point| (point.after, point.life)).collect::<Vec<_>>()
+    });
+    let (usual, hour) = (CacheLife::FiveMinutes, CacheLife::Hour);
+    let expected = [vec![(1, hour)], vec![(1, usual)], vec![(1, usual)], vec![]];
+    assert_eq!(points.collect::<Vec<_>>(), expected);
+    let Part::Attachment { value, .. } = &request.messages[1].parts[0] else { panic!() };
+    assert!(value.get("cache_control").is_none(), "{value}");
+    assert!(request.tools.iter().all(|tool| tool.cache == Some(usual)));
 }

@@ -5,8 +5,8 @@ use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use crate::turn::{
-    Citation, CollaboratorUsage, Confirmation, FailureKind, OutputFile, Reference, ReturnControl,
-    Trace, Usage,
+    Citation, CollaboratorUsage, Confirmation, FailureKind, Logprobs, OutputFile, Reference,
+    ReturnControl, Trace, Usage,
 };
 
 use super::super::*;
@@ -63,6 +63,7 @@ fn usage(estimated: bool) -> TurnEvent {
         cached_input_tokens: 4,
         reasoning_tokens: 1,
         estimated,
+        ..Usage::default()
     })
 }
 
@@ -367,4 +368,59 @@ fn a_whole_turn_leaves_out_what_there_is_not() {
     let called = whole(&only_calls);
     assert_eq!(called["choices"][0]["message"]["content"], Value::Null);
     assert_eq!(called["usage"]["estimated"], json!(true));
+}
+
+#[test]
+fn how_likely_tokens_were_is_told_behind_their_text() {
+    let told = |token: &str| {
+        let entry = json!({"token": token, "logprob": -0.5, "bytes": null, "top_logprobs": []});
+        let logprobs = Logprobs { content: vec![entry], refusal: Vec::new(), weight: 99 };
+        TurnEvent::Logprobs(Arc::new(logprobs))
+    };
+    let events = [
+        TurnEvent::Started,
+        TurnEvent::Text("Hel".into()),
+        told("Hel"),
+        TurnEvent::Text("lo".into()),
+        told("lo"),
+        TurnEvent::Finished(FinishReason::Stop),
+    ];
+    let whole = OpenAiChat.whole(&head(), Options::default(), &events);
+    let whole: Value = serde_json::from_slice(&whole).unwrap();
+    let logprobs = &whole["choices"][0]["logprobs"];
+    let entries = logprobs["content"].as_array().unwrap().iter();
+    let tokens: Vec<_> = entries.map(|entry| entry["token"].as_str().unwrap()).collect();
+    assert_eq!((tokens, &logprobs["refusal"]), (vec!["Hel", "lo"], &Value::Null));
+    let stream = streamed(Options::default(), &events);
+    let chunk = r#""choices":[{"index":0,"delta":{},"logprobs":{"content":[{"token":"lo","logprob":-0.5,"bytes":null,"top_logprobs":[]}],"refusal":null},"finish_reason":null}]"#;
+    assert!(stream.contains(chunk), "{stream}");
+}
+
+#[test]
+fn a_filler_is_spoken_as_text_and_counts_in_what_the_client_has() {
+    let events = [
+        TurnEvent::Started,
+        TurnEvent::Filler("One moment. ".into()),
+        TurnEvent::Text("We offer loans.".into()),
+        citation("offer", &[Some("s3://b/a.txt")]),
+        TurnEvent::Finished(FinishReason::Stop),
+    ];
+    let stream = streamed(Options::default(), &events);
+    let frames = frames(&stream);
+    assert_eq!(
+        frames[1],
+        (
+            2,
+            concat!(
+                r#"{"content":"One moment. ","outcrop":{"filler":true}},"#,
+                r#""logprobs":null,"finish_reason":null}]}"#
+            )
+            .to_owned()
+        )
+    );
+    let place = r#""start_index":15,"end_index":20"#;
+    assert!(frames.iter().any(|(_, data)| data.contains(place)), "{stream}");
+    let whole = OpenAiChat.whole(&head(), Options::default(), &events);
+    let whole: Value = serde_json::from_slice(&whole).unwrap();
+    assert_eq!(whole["choices"][0]["message"]["content"], "We offer loans.");
 }

@@ -49,6 +49,7 @@ fn everything_that_says_how_an_answer_is_made_reaches_the_turn() {
             strict: true,
         }),
         effort: Some(Effort::Minimal),
+        thinking_budget: None,
         service_tier: Some("flex".to_owned()),
         extra: Map::new(),
     };

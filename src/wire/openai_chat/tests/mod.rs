@@ -4,4 +4,5 @@ mod decoding;
 mod encoding;
 mod extension;
 mod generation;
+mod platforms;
 mod tools;

@@ -33,8 +33,10 @@ fn function_tools_reach_the_turn() {
             name: "get_time".into(),
             description: Some("Tells the time.".into()),
             parameters: Some(schema),
+            strict: Some(true),
+            cache: None,
         },
-        Tool { name: "x".into(), description: None, parameters: None },
+        Tool { name: "x".into(), ..Tool::default() },
     ];
     let members = json!({"tools": [full, bare], "parallel_tool_calls": true});
     assert_eq!(offered(members).unwrap(), expected);

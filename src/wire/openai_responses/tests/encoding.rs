@@ -26,12 +26,13 @@ fn usage() -> TurnEvent {
         input_tokens: 9,
         output_tokens: 3,
         cached_input_tokens: 4,
+        cache_written_tokens: 2,
         reasoning_tokens: 1,
         estimated: false,
     })
 }
 
-const USAGE: &str = r#"{"input_tokens":9,"input_tokens_details":{"cached_tokens":4,"cache_write_tokens":0},"output_tokens":3,"output_tokens_details":{"reasoning_tokens":1},"total_tokens":12}"#;
+const USAGE: &str = r#"{"input_tokens":9,"input_tokens_details":{"cached_tokens":4,"cache_write_tokens":2},"output_tokens":3,"output_tokens_details":{"reasoning_tokens":1},"total_tokens":12}"#;
 
 #[test]
 fn a_text_turn_is_these_frames() {

@@ -248,6 +248,8 @@ fn follow(documents: &[Value]) -> Vec<Value> {
                 done.push(document["item"].clone());
                 open = None;
             }
+            // Half a call is none.
+            ("response.failed", half) => *half = None,
             (kind, Some((id, said))) => {
                 assert_eq!(document["item_id"], *id, "{document}");
                 said.push_str(document["delta"].as_str().unwrap_or_default());

@@ -2,6 +2,9 @@ use crate::turn::{Confirmation, PendingCall, ToolCall};
 
 use super::*;
 
+mod edits;
+
+const TELLING: Telling<'_> = Telling { named: true, is_heard: false, phrases: Phrases::NONE };
 const ROOM: Room = Room { bytes: 10_000, messages: 100 };
 
 fn user(text: &str) -> Message {
@@ -29,7 +32,7 @@ fn prepare(held: &mut Conversation, messages: &[Message], now: u64) -> Prepared 
     let name = model();
     let prepared = held.prepare(&Arrival {
         messages,
-        named: true,
+        telling: TELLING,
         branches: false,
         is_delta: false,
         model: &name,
@@ -64,6 +67,7 @@ fn turn(held: &mut Conversation, messages: &[Message], answer: &str, now: u64) -
         base: None,
         now: at(now),
         room: ROOM,
+        phrases: Phrases::NONE,
     });
     prepared
 }
@@ -173,6 +177,7 @@ fn an_upstream_that_may_not_know_of_a_turn_is_not_asked_the_next_one() {
         base: None,
         now: at(1),
         room: ROOM,
+        phrases: Phrases::NONE,
     });
     let next = prepare(&mut held, &[user("what is my name?")], 2);
     assert_ne!(next.upstream, first.upstream);
@@ -193,7 +198,7 @@ fn a_transcript_that_lost_its_oldest_turns_goes_on_without_a_fork() {
             let prepared = held.prepare(&Arrival {
                 handed_back: None,
                 messages: &sent,
-                named,
+                telling: Telling { named, ..TELLING },
                 branches: false,
                 is_delta: false,
                 model: &name,
@@ -219,6 +224,7 @@ fn a_transcript_that_lost_its_oldest_turns_goes_on_without_a_fork() {
                 base: None,
                 now: at(1),
                 room: small,
+                phrases: Phrases::NONE,
             });
         }
         sent.push(assistant(&format!("answer {number}")));
@@ -234,7 +240,7 @@ fn another_model_gets_an_upstream_session_of_its_own() {
     let prepared = held.prepare(&Arrival {
         handed_back: None,
         messages: &[user("and you?")],
-        named: true,
+        telling: TELLING,
         branches: false,
         is_delta: false,
         model: &other,
@@ -282,6 +288,7 @@ fn waiting() -> (Conversation, UpstreamSessionId) {
         base: None,
         now: at(1),
         room: ROOM,
+        phrases: Phrases::NONE,
     });
     (held, first.upstream)
 }
@@ -335,7 +342,7 @@ fn a_result_for_no_call_is_refused_and_changes_nothing() {
     let refused = held.prepare(&Arrival {
         handed_back: None,
         messages: &sent,
-        named: true,
+        telling: TELLING,
         branches: false,
         is_delta: false,
         model: &name,
@@ -428,6 +435,7 @@ fn results_whose_answer_broke_are_told_anew_in_place_of_it() {
         base: None,
         now: at(2),
         room: ROOM,
+        phrases: Phrases::NONE,
     });
     let again = prepare(&mut held, &results, 3);
     assert_ne!(again.upstream, upstream, "that one has taken them");

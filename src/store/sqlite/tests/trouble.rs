@@ -1,0 +1,94 @@
+//! Writes that fail.
+
+use futures_util::future::join_all;
+
+use super::super::super::contract::{key, running, saying, session, shown, whole};
+use super::*;
+
+/// Lets the file grow by so many pages and no more.
+async fn leave_room(store: &SqliteStore, pages: i64) {
+    let limited = store.write(About::default(), move |db| {
+        let now: i64 = db.pragma_query_value(None, "page_count", |row| row.get(0))?;
+        let limit = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        Ok(db.pragma_update_and_check(None, "max_page_count", now + pages, limit)?)
+    });
+    limited.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_what_does_not_fit_and_nothing_else() {
+    let folder = Folder::new();
+    let store = folder.open();
+    store.save(whole(session("acme", "s", 1))).await.unwrap();
+    leave_room(&store, 8).await;
+    let large = "x".repeat(1 << 20);
+    let saves = (0..20).map(|number| {
+        let record = session("acme", &number.to_string(), number);
+        let is_large = number == 7;
+        store.save(whole(if is_large { saying(record, &[&large]) } else { record }))
+    });
+    let outcomes = join_all(saves.collect::<Vec<_>>()).await;
+    for (number, outcome) in outcomes.iter().enumerate() {
+        assert_eq!(outcome.is_ok(), number != 7, "{number}: {outcome:?}");
+    }
+    let said = outcomes[7].as_ref().unwrap_err().to_string();
+    assert!(said.contains("no room left"), "{said}");
+    leave_room(&store, 1_000_000).await;
+    store.save(whole(saying(session("acme", "7", 7), &[&large]))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_save_that_failed_is_made_good_by_the_next_one() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let mut record = saying(session("acme", "s", 1), &["a", "b"]);
+    store.save(whole(record.clone())).await.unwrap();
+    leave_room(&store, 0).await;
+    // What the second message says now, and a third one, come to nothing.
+    let large = "x".repeat(1 << 20);
+    record.messages[1] = saying(session("acme", "s", 1), &["B"]).messages[0].clone();
+    record = saying(record, &[&large]);
+    let failed = store.save(Save { record: Arc::new(record.clone()), unchanged: 1 }).await;
+    assert!(failed.is_err());
+    leave_room(&store, 1_000_000).await;
+    record = saying(record, &["d"]);
+    store.save(Save { record: Arc::new(record.clone()), unchanged: 3 }).await.unwrap();
+    let found = store.load(key("acme", "s")).await.unwrap().unwrap();
+    assert_eq!(shown(&found), shown(&record));
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_fails_alone() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let turn = running("acme", "s", "turn_1");
+    store.begin(turn.begin(None)).await.unwrap();
+    // The same turn twice, with a session that then is not saved either, between two others.
+    let asked = [
+        store.save(whole(session("acme", "before", 1))),
+        store.begin(turn.begin(Some(whole(session("acme", "beside", 1))))),
+        store.save(whole(session("acme", "after", 1))),
+    ];
+    let outcomes: Vec<_> = join_all(asked).await.into_iter().map(|it| it.is_ok()).collect();
+    assert_eq!(outcomes, [true, false, true]);
+    assert!(store.load(key("acme", "beside")).await.unwrap().is_none());
+    assert!(store.load(key("acme", "after")).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_session_that_is_damaged_is_said_to_be() {
+    let folder = Folder::new();
+    let store = folder.open();
+    store.save(whole(saying(session("acme", "s", 1), &["a", "b", "c"]))).await.unwrap();
+    let damage =
+        |sql: &'static str| store.write(About::default(), move |db| Ok(db.execute(sql, [])?));
+    damage("DELETE FROM messages WHERE position = 1").await.unwrap();
+    let said = store.load(key("acme", "s")).await.unwrap_err().to_string();
+    assert!(said.contains("messages of it are missing"), "{said}");
+    damage("UPDATE messages SET role = 'parrot'").await.unwrap();
+    damage("UPDATE messages SET position = 1 WHERE position = 2").await.unwrap();
+    let said = store.load(key("acme", "s")).await.unwrap_err().to_string();
+    assert!(said.contains("`parrot`"), "{said}");
+    // It goes as any other.
+    assert!(store.remove(key("acme", "s")).await.unwrap());
+}
