@@ -66,7 +66,7 @@ impl Server {
     /// Bytes of the file that a broker keeps its sessions in.
     pub(crate) fn kept(&self) -> anyhow::Result<u64> {
         let mut bytes = 0;
-        for file in self.kept.iter().flat_map(files) {
+        for file in self.kept.iter().flat_map(|file| files(file)) {
             bytes += fs::metadata(&file).map_or(0, |file| file.len());
         }
         Ok(bytes)
@@ -134,7 +134,7 @@ impl Drop for Server {
         // One that has ended already is just as well.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        for file in self.kept.iter().flat_map(files) {
+        for file in self.kept.iter().flat_map(|file| files(file)) {
             // Not all of them are there at all times.
             let _ = fs::remove_file(file);
         }
@@ -142,7 +142,7 @@ impl Drop for Server {
 }
 
 /// What SQLite makes of a file: its log and its index of that stand beside it.
-fn files(file: &PathBuf) -> [PathBuf; 3] {
+fn files(file: &Path) -> [PathBuf; 3] {
     ["db", "db-wal", "db-shm"].map(|ending| file.with_extension(ending))
 }
 

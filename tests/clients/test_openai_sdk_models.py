@@ -327,7 +327,6 @@ def test_developer_messages_limits_and_stops_are_heeded(chat, model, mark):
     ("param", "more"),
     [
         ("n", {"n": 2}),
-        ("logprobs", {"logprobs": True}),
         ("tool_choice", {"tool_choice": "required"}),
         (
             "response_format.json_schema.schema",
@@ -339,6 +338,15 @@ def test_what_cannot_be_had_is_refused_by_name(chat, model, param, more):
     with pytest.raises(openai.BadRequestError) as caught:
         chat.create(model=model, messages=ask("Hello"), **more)
     assert caught.value.param == param
+
+
+def test_how_likely_tokens_were_is_told_by_whoever_knows(chat):
+    (choice,) = chat.create(model=GPT, messages=ask("say: one two"), logprobs=True).choices
+    told = "".join(entry.token for entry in choice.logprobs.content)
+    assert told == choice.message.content
+    with pytest.raises(openai.BadRequestError) as caught:
+        chat.create(model=CLAUDE, messages=ask("Hello"), logprobs=True)
+    assert caught.value.param == "logprobs"
 
 
 @each_model

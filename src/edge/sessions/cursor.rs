@@ -21,7 +21,7 @@ pub(super) fn write((at, id): &(SystemTime, SessionId)) -> String {
     format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(place))
 }
 
-/// Reads what [`write`] wrote; `None` for everything else, such as a session's id.
+/// Reads what [`write()`] wrote; `None` for everything else, such as a session's id.
 pub(super) fn read(text: &str) -> Option<(SystemTime, SessionId)> {
     let place = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
     let (at, id) = std::str::from_utf8(&place).ok()?.split_once(' ')?;

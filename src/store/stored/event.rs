@@ -228,14 +228,7 @@ impl<'a> From<&'a TurnEvent> for StoredEvent<'a> {
             TurnEvent::StopSequence(text) => {
                 Other::StopSequence(text.as_deref().map(Cow::Borrowed))
             }
-            TurnEvent::Logprobs(logprobs) => {
-                let Logprobs { content, refusal, weight } = &**logprobs;
-                Other::Logprobs {
-                    content: Cow::Borrowed(content),
-                    refusal: Cow::Borrowed(refusal),
-                    weight: *weight,
-                }
-            }
+            TurnEvent::Logprobs(logprobs) => stored_logprobs(logprobs),
             TurnEvent::Usage(usage) => Other::Usage(*usage),
             TurnEvent::UsageByCollaborator(shares) => {
                 let share = |share: &'a CollaboratorUsage| StoredShare {
@@ -249,6 +242,12 @@ impl<'a> From<&'a TurnEvent> for StoredEvent<'a> {
         };
         Self::Other(other)
     }
+}
+
+fn stored_logprobs(logprobs: &Logprobs) -> Other<'_> {
+    let Logprobs { content, refusal, weight } = logprobs;
+    let (content, refusal) = (Cow::Borrowed(&**content), Cow::Borrowed(&**refusal));
+    Other::Logprobs { content, refusal, weight: *weight }
 }
 
 fn stored_citation<'a>(citation: &'a Citation) -> Other<'a> {

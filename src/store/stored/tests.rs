@@ -130,7 +130,7 @@ impl Dice {
 
     fn cache_point(&mut self) -> CachePoint {
         let life = self.one_of(&[CacheLife::FiveMinutes, CacheLife::Hour]);
-        CachePoint { after: self.number() as usize, life }
+        CachePoint { after: self.number(), life }
     }
 
     fn usage(&mut self) -> Usage {
@@ -201,7 +201,8 @@ impl Dice {
                 media_type: self.text(),
                 bytes: self.bytes().into(),
             })),
-            9 => match self.roll(3) {
+            9 => match self.roll(4) {
+                2 => TurnEvent::Filler(self.text().into()),
                 0 => TurnEvent::StopSequence(self.maybe(Self::text).map(Into::into)),
                 1 => TurnEvent::Logprobs(Arc::new(Logprobs {
                     content: self.some(Self::value),
@@ -306,7 +307,7 @@ fn events_come_back_in_their_pieces() {
         kinds.extend(events.iter().map(std::mem::discriminant));
         assert_eq!(read_events(&write_events(&events).unwrap()).unwrap(), events);
     }
-    assert_eq!(kinds.len(), 14, "every kind of event");
+    assert_eq!(kinds.len(), 17, "every kind of event");
 }
 
 #[test]
