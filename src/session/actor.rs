@@ -99,7 +99,9 @@ impl SessionMsg {
     /// it. A turn that goes on from another one is; others wait in the queue.
     pub(super) fn needs_record(&self) -> bool {
         match self {
-            Self::Submit(submit) => submit.goes_on_from.is_some(),
+            Self::Submit(submit) => {
+                submit.goes_on_from.is_some() || submit.call.request.hints.must_exist
+            }
             Self::Interrupt(_)
             | Self::Read(_)
             | Self::End(..)

@@ -70,7 +70,7 @@ impl State {
         let _ = reply.send(answer);
     }
 
-    fn is_somebody(&self) -> bool {
+    pub(super) fn is_somebody(&self) -> bool {
         !self.held.is_blank() || self.running.is_some() || !self.queue.is_empty()
     }
 

@@ -9,7 +9,7 @@ use dashmap::DashMap;
 use crate::store::LiveTurn as _;
 use crate::turn::{SessionKey, TenantId, TurnEvent, TurnId};
 
-use super::turn_log::{TurnLog, TurnReader};
+use super::turn_log::{TurnLog, TurnMeta, TurnReader};
 
 /// Every turn that can be followed.
 ///
@@ -69,6 +69,13 @@ impl Turns {
     ) -> Option<TurnReader> {
         let log = self.logs.get(turn)?.upgrade()?;
         (log.meta().key.tenant == *tenant).then(|| log.follow(after))
+    }
+
+    /// What a tenant's turn is, and whether it has ended.
+    pub(super) fn standing(&self, tenant: &TenantId, turn: &TurnId) -> Option<(TurnMeta, bool)> {
+        let log = self.logs.get(turn)?.upgrade()?;
+        let is_theirs = log.meta().key.tenant == *tenant;
+        is_theirs.then(|| (log.meta().clone(), log.has_ended()))
     }
 
     /// The events so far of a tenant's turn.

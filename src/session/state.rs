@@ -217,13 +217,11 @@ impl State {
     }
 
     pub(super) fn submit(&mut self, submit: Submit) {
-        if let Some(turn) = &submit.goes_on_from
-            && let Some(refused) = self.check_place(turn, &submit)
-        {
+        if let Some(refused) = self.check_place(&submit) {
             self.env.turns.forget(submit.writer.log());
             // A client that is gone needs no refusal.
             let _ = submit.reply.send(Err(refused));
-            return;
+            return self.put_away_if_nobody();
         }
         self.is_ephemeral |= submit.call.is_ephemeral;
         let turn = &self.env.config.turn;
@@ -253,11 +251,20 @@ impl State {
         }
     }
 
-    /// Refuses a turn that goes on from another one, unless that was the last here and nobody
-    /// else has gone on from it.
-    fn check_place(&self, turn: &TurnId, submit: &Submit) -> Option<Refused> {
+    /// Refuses a turn whose session has to be there and is not, and one that goes on from another
+    /// turn, unless that was the last here and nobody else has gone on from it.
+    fn check_place(&self, submit: &Submit) -> Option<Refused> {
+        if self.phase == Phase::Gone {
+            return None;
+        }
+        if submit.call.request.hints.must_exist && !self.is_somebody() {
+            let message = "no conversation of this id exists";
+            let failure = Failure::new(FailureKind::ConversationNotFound, message);
+            return Some(Refused::Failed(failure));
+        }
+        let turn = submit.goes_on_from.as_ref()?;
         let is_free = self.phase == Phase::Idle && !submit.call.is_ephemeral;
-        if self.phase == Phase::Gone || is_free && self.held.ends_with(turn) {
+        if is_free && self.held.ends_with(turn) {
             return None;
         }
         Some(match self.held.copy(Some(turn), self.key().clone()) {
@@ -270,6 +277,14 @@ impl State {
                 )
             }),
         })
+    }
+
+    /// Leaves where an actor was made to look for a session that there is not.
+    fn put_away_if_nobody(&mut self) {
+        if self.phase == Phase::Idle && !self.is_somebody() {
+            self.phase = Phase::Gone;
+            self.depart();
+        }
     }
 
     fn accept(&mut self, submit: Submit, place: fn(&mut Self, Accepted)) {

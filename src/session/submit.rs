@@ -101,9 +101,9 @@ impl Sessions {
         phrases.take_out(&mut submission.request.messages);
         self.settle_what_is_new(&mut submission.request);
         let destination = self.destination(&submission).await?;
-        if !destination.is_ephemeral && self.env.directory.get(&destination.key).is_none() {
-            self.make_room(&destination.key, destination.is_new).await;
-        }
+        let is_resident = self.env.directory.get(&destination.key).is_some();
+        let takes_room = !is_resident && !destination.is_ephemeral;
+        let (key, is_new) = (destination.key.clone(), destination.is_new);
         let Submission { route, request, request_id, received, hold, .. } = submission;
         let detached = self.right_to_detach(request.is_background)?;
         // The route's own copy of its name, if that was asked for: every session keeps one.
@@ -123,7 +123,14 @@ impl Sessions {
             hold,
         });
         let claimed = destination.claimed.map(|head| (head, destination.key.clone()));
-        let handed = self.hand_over(destination, Bound { call, permit, detached }).await;
+        // The upstream is asked meanwhile: a store takes its time to count.
+        let room = async {
+            if takes_room {
+                self.make_room(&key, is_new).await;
+            }
+        };
+        let bound = Bound { call, permit, detached };
+        let ((), handed) = tokio::join!(room, self.hand_over(destination, bound));
         if handed.is_err()
             && let Some((head, key)) = claimed
         {
@@ -190,6 +197,7 @@ impl Sessions {
             agent: agent.map(|(agent, alias)| (agent.to_owned(), alias.to_owned())),
             previous: call.request.hints.previous.clone(),
             is_background: call.request.is_background,
+            is_kept: call.request.keeping == Keeping::Turn,
             echo: call.request.echo.clone(),
         };
         let (owner, turn) = (actor.clone(), meta.turn.clone());
@@ -245,11 +253,7 @@ impl Sessions {
             return Ok(Destination { goes_on_from, is_ephemeral, ..Destination::named(key) });
         }
         if let Some(named) = &hints.named {
-            let destination = Destination::named(key(named.clone()));
-            if hints.must_exist {
-                self.read(&destination.key).await.map_err(as_conversation)?;
-            }
-            return Ok(destination);
+            return Ok(Destination::named(key(named.clone())));
         }
         let model = &submission.route.model;
         if model.session_per_key
@@ -382,14 +386,6 @@ fn disconnect_policy(request: &TurnRequest, route: &Route) -> DisconnectPolicy {
         return DisconnectPolicy::Detach;
     }
     request.disconnect_policy.unwrap_or(route.model.disconnect_policy)
-}
-
-/// A conversation is a session, by the name that its clients know.
-pub(super) fn as_conversation(failure: Failure) -> Failure {
-    if failure.kind != FailureKind::SessionNotFound {
-        return failure;
-    }
-    Failure::new(FailureKind::ConversationNotFound, "no conversation of this id exists")
 }
 
 /// The id of the one session that a key has with a model.

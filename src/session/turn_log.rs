@@ -33,6 +33,8 @@ pub struct TurnMeta {
     pub previous: Option<TurnId>,
     /// Whether it runs without its client.
     pub is_background: bool,
+    /// Whether it may be looked up, and gone on from, by its id.
+    pub is_kept: bool,
     /// What the format that read the request keeps of it.
     pub echo: Option<Arc<str>>,
 }
@@ -310,6 +312,7 @@ mod tests {
             agent: None,
             previous: None,
             is_background: false,
+            is_kept: false,
             echo: None,
         };
         let (log, writer) =

@@ -156,18 +156,24 @@ impl Sessions {
             param: Some("previous_response_id".into()),
             ..Failure::new(FailureKind::PreviousResponseNotFound, message)
         };
-        let stored = self.stored(tenant, previous).await?;
-        let stored = stored.filter(|it| it.record.is_kept);
-        let Some(stored) = stored else {
-            return Err(refused(
+        // Most go on from a turn that has just ended, which nobody has to be asked about.
+        let known = match self.env.turns.standing(tenant, previous) {
+            Some((meta, has_ended)) => Some((meta.key, meta.is_kept, has_ended)),
+            None => self.stored(tenant, previous).await?.map(|stored| {
+                let record = &stored.record;
+                (record.key.clone(), record.is_kept, stored.ended.is_some())
+            }),
+        };
+        match known {
+            Some((key, true, true)) => Ok(key),
+            Some((_, true, false)) => {
+                Err(refused("that response has not ended; wait for it, or cancel it"))
+            }
+            Some((_, false, _)) | None => Err(refused(
                 "no response of this id is kept; it was made with store: false, deleted, or \
                  never was",
-            ));
-        };
-        if stored.ended.is_none() {
-            return Err(refused("that response has not ended; wait for it, or cancel it"));
+            )),
         }
-        Ok(stored.record.key.clone())
     }
 
     /// A reader of the turn that was asked for under the same name before, unless that failed.
@@ -218,9 +224,18 @@ impl Sessions {
 
 /// The log of a turn that nobody holds any more.
 fn replay(stored: StoredTurn) -> Arc<TurnLog> {
-    let TurnRecord { turn, key, model, agent, created, previous, is_background, echo, .. } =
-        TurnRecord::clone(&stored.record);
-    let meta = TurnMeta { turn, key, model, created, agent, previous, is_background, echo };
+    let record = TurnRecord::clone(&stored.record);
+    let meta = TurnMeta {
+        turn: record.turn,
+        key: record.key,
+        model: record.model,
+        created: record.created,
+        agent: record.agent,
+        previous: record.previous,
+        is_background: record.is_background,
+        is_kept: record.is_kept,
+        echo: record.echo,
+    };
     TurnLog::replay(meta, stored.events)
 }
 

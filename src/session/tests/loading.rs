@@ -106,6 +106,7 @@ async fn what_goes_on_from_a_turn_is_refused_by_its_name_where_the_record_cannot
     let setting = Setting::lasting().await;
     let (first, key) = setting.run_kept(after(None, "hello")).await;
     setting.put_away(&key).await;
+    setting.sessions.env.turns.drop_turn(&first);
     let asked = setting.store.asked();
     setting.store.set(Mood::Silent);
     let mut going_on = Box::pin(setting.try_request(after(Some(&first), "and?")));
