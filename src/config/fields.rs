@@ -11,7 +11,7 @@ use super::kind::{Count, Flag, Id, Kind, List, Maybe, Named, Positive, Seconds, 
 use super::structured::{Members, Structured};
 use super::text::{Address, Clear, KeyHash, Level, Text};
 use super::{
-    AgentCore, AgentSettings, Aws, Config, Discovery, Emulator, Guardrail, InlineAgent, Key,
+    AgentCore, AgentSettings, Aws, CodeWhisperer, Config, Discovery, Emulator, Guardrail, InlineAgent, Key,
     Limits, Log, LogFormat, Model, OpenAi, PromptCache, Reasoning, Routing, Secret, Server,
     Session, TextModel, Turn,
 };
@@ -109,6 +109,7 @@ pub(super) fn sections(fields: &mut impl Fields, config: &mut Config) {
         limits,
         aws,
         openai,
+        codewhisperer,
         log,
         routing,
         models: _,
@@ -122,6 +123,7 @@ pub(super) fn sections(fields: &mut impl Fields, config: &mut Config) {
     limits_section(fields, limits);
     aws_section(fields, aws);
     openai_section(fields, openai);
+    codewhisperer_section(fields, codewhisperer);
     log_section(fields, log);
     routing_section(fields, routing);
     discovery_section(fields, discovery);
@@ -242,6 +244,14 @@ fn openai_section(fields: &mut impl Fields, openai: &mut OpenAi) {
     fields.field("api_key", &Maybe(Clear), api_key);
 }
 
+fn codewhisperer_section(fields: &mut impl Fields, codewhisperer: &mut CodeWhisperer) {
+    let CodeWhisperer { direct, opt_out, directory, kept_in: _, older: _ } = codewhisperer;
+    fields.section("codewhisperer");
+    fields.field("direct", &Flag, direct);
+    fields.field("opt_out", &Flag, opt_out);
+    fields.field("directory", &Maybe(Text::SOME), directory);
+}
+
 fn log_section(fields: &mut impl Fields, log: &mut Log) {
     let Log { level, format } = log;
     fields.section("log");
@@ -268,8 +278,15 @@ fn discovery_section(fields: &mut impl Fields, discovery: &mut Discovery) {
 }
 
 fn emulator_section(fields: &mut impl Fields, emulator: &mut Emulator) {
-    let Emulator { listen, idle_session_ttl, first_token_delay, chunk_delay, fault, account } =
-        emulator;
+    let Emulator {
+        listen,
+        idle_session_ttl,
+        first_token_delay,
+        chunk_delay,
+        fault,
+        account,
+        token_lifetime,
+    } = emulator;
     fields.section("emulator");
     fields.field("listen", &Address, listen);
     fields.field("idle_session_ttl_seconds", &Seconds::SOME, idle_session_ttl);
@@ -277,6 +294,7 @@ fn emulator_section(fields: &mut impl Fields, emulator: &mut Emulator) {
     fields.field("chunk_delay_seconds", &Seconds::ANY, chunk_delay);
     fields.field("fault", &Maybe(Text::SOME), fault);
     fields.field("account", &Text::ACCOUNT, account);
+    fields.field("token_lifetime_seconds", &Seconds::SOME, token_lifetime);
 }
 
 /// One `[[models]]` table.
@@ -312,6 +330,7 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
         core,
         text,
         guardrail,
+        profile_arn,
         lines: _,
     } = model;
     fields.required("name", &Id::<ModelName>::new(), name);
@@ -340,6 +359,7 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
     fields.field("upstreams", &Members, upstreams);
     hedge(fields, hedge_after, hedge_agents);
     upstream_settings(fields, inline, core, text, guardrail);
+    fields.field("profile_arn", &Maybe(Text::PROFILE_ARN), profile_arn);
 }
 
 /// What a model has for its kind of upstream alone.

@@ -88,6 +88,9 @@ pub struct Model {
     pub text: TextModel,
     /// What checks the prompts and answers.
     pub guardrail: Guardrail,
+    /// `profile_arn`: for `codewhisperer`, the profile that a sign-in of IAM Identity Center is
+    /// used with. Default: the one that `outcrop login` found.
+    pub profile_arn: Option<String>,
     /// Where the settings stand in the file, by name, for messages; the table itself under "".
     pub lines: BTreeMap<String, usize>,
 }
@@ -135,6 +138,7 @@ impl Model {
             core: AgentCore::default(),
             text: TextModel::default(),
             guardrail: Guardrail::default(),
+            profile_arn: None,
             lines: BTreeMap::new(),
         }
     }
