@@ -83,7 +83,14 @@ impl Broker {
         let sign_in = AbortOnDropHandle::new(tokio::spawn(async move { sign_in.watch().await }));
         let discovering = discover(discovery, &aws, &config).await;
         let edge = Arc::new(Edge { config, gate, routes, sessions, metrics, aws });
-        Ok(Self { edge, socket, address, _health: health, _discovery: discovering, _sign_in: sign_in })
+        Ok(Self {
+            edge,
+            socket,
+            address,
+            _health: health,
+            _discovery: discovering,
+            _sign_in: sign_in,
+        })
     }
 
     /// Serves until told to stop.

@@ -78,7 +78,8 @@ impl Login {
             return Err(format!("--start-url must be an https URL, not {start_url:?}"));
         }
         let region = self.region.as_deref().unwrap_or(BUILDER_ID_REGION);
-        let is_region = region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let is_region =
+            region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !is_region || region.is_empty() {
             return Err(format!("--region must be one such as \"eu-central-1\", not {region:?}"));
         }
@@ -166,7 +167,9 @@ async fn status(access: &CodeWhispererAccess, is_json: bool) -> u8 {
 fn words(start_url: &str, is_valid: bool, expires_at: OffsetDateTime) -> String {
     let whom = if start_url == BUILDER_ID { "AWS Builder ID" } else { start_url };
     if !is_valid {
-        return format!("signed in to {whom}; the token has expired and will be renewed when needed");
+        return format!(
+            "signed in to {whom}; the token has expired and will be renewed when needed"
+        );
     }
     let left = (expires_at - OffsetDateTime::now_utc()).whole_minutes();
     format!("signed in to {whom}; the token is good for {left} minutes and renews itself")

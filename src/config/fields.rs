@@ -11,9 +11,9 @@ use super::kind::{Count, Flag, Id, Kind, List, Maybe, Named, Positive, Seconds, 
 use super::structured::{Members, Structured};
 use super::text::{Address, Clear, KeyHash, Level, Text};
 use super::{
-    AgentCore, AgentSettings, Aws, CodeWhisperer, Config, Discovery, Emulator, Guardrail, InlineAgent, Key,
-    Limits, Log, LogFormat, Model, OpenAi, PromptCache, Reasoning, Routing, Secret, Server,
-    Session, TextModel, Turn,
+    AgentCore, AgentSettings, Aws, CodeWhisperer, Config, Discovery, Emulator, Guardrail,
+    InlineAgent, Key, Limits, Log, LogFormat, Model, OpenAi, PromptCache, Reasoning, Routing,
+    Secret, Server, Session, TextModel, Turn,
 };
 use crate::turn::{
     DisconnectPolicy, FileUse, Latency, ModelName, TenantId, ToolErrors, TurnPolicy,
@@ -330,7 +330,6 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
         core,
         text,
         guardrail,
-        profile_arn,
         lines: _,
     } = model;
     fields.required("name", &Id::<ModelName>::new(), name);
@@ -359,7 +358,6 @@ pub(super) fn model(fields: &mut impl Fields, model: &mut Model) {
     fields.field("upstreams", &Members, upstreams);
     hedge(fields, hedge_after, hedge_agents);
     upstream_settings(fields, inline, core, text, guardrail);
-    fields.field("profile_arn", &Maybe(Text::PROFILE_ARN), profile_arn);
 }
 
 /// What a model has for its kind of upstream alone.
@@ -425,6 +423,7 @@ fn text_model(fields: &mut impl Fields, text: &mut TextModel) {
         fetch_urls,
         prompt_cache,
         service_tier,
+        profile_arn,
     } = text;
     fields.field("model_id", &Maybe(Text::SOME), model_id);
     fields.field("base_url", &Maybe(Text::URL), base_url);
@@ -434,6 +433,7 @@ fn text_model(fields: &mut impl Fields, text: &mut TextModel) {
     fields.field("fetch_urls", &Flag, fetch_urls);
     fields.field("prompt_cache", &Named(PromptCache::NAMES), prompt_cache);
     fields.field("service_tier", &Maybe(Text::SOME), service_tier);
+    fields.field("profile_arn", &Maybe(Text::PROFILE_ARN), profile_arn);
 }
 
 fn agent_core(fields: &mut impl Fields, core: &mut AgentCore) {

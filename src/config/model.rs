@@ -84,13 +84,10 @@ pub struct Model {
     pub inline: InlineAgent,
     /// Where AgentCore answers.
     pub core: AgentCore,
-    /// What `bedrock` and `openai` models are asked with.
+    /// What `bedrock`, `openai` and `codewhisperer` models are asked with.
     pub text: TextModel,
     /// What checks the prompts and answers.
     pub guardrail: Guardrail,
-    /// `profile_arn`: for `codewhisperer`, the profile that a sign-in of IAM Identity Center is
-    /// used with. Default: the one that `outcrop login` found.
-    pub profile_arn: Option<String>,
     /// Where the settings stand in the file, by name, for messages; the table itself under "".
     pub lines: BTreeMap<String, usize>,
 }
@@ -138,7 +135,6 @@ impl Model {
             core: AgentCore::default(),
             text: TextModel::default(),
             guardrail: Guardrail::default(),
-            profile_arn: None,
             lines: BTreeMap::new(),
         }
     }
@@ -210,7 +206,7 @@ pub struct Guardrail {
     pub version: Option<String>,
 }
 
-/// What `bedrock` and `openai` models are asked with; the settings stand in the model's own
+/// What `bedrock`, `openai` and `codewhisperer` models are asked with; the settings stand in the model's own
 /// table. Such models keep nothing: the session owns the history.
 #[derive(Debug, Clone, Default)]
 pub struct TextModel {
@@ -234,6 +230,9 @@ pub struct TextModel {
     pub prompt_cache: PromptCache,
     /// `service_tier`: the tier where a request names none. Default: the upstream's own.
     pub service_tier: Option<String>,
+    /// `profile_arn`: for `codewhisperer`, the profile that a sign-in of IAM Identity Center is
+    /// used with. Default: the one that `outcrop login` found.
+    pub profile_arn: Option<String>,
 }
 
 /// Whether prompts are marked for a model's cache.

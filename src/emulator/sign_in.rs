@@ -387,7 +387,9 @@ mod tests {
     #[test]
     fn a_setting_that_cannot_be_is_refused() {
         let sign_ins = SignIns::new(Duration::from_secs(60));
-        for wrong in [r#"{"polls": ["maybe"]}"#, r#"{"token_lifetime_seconds": -1}"#, "{", r#"{"x":1}"#] {
+        for wrong in
+            [r#"{"polls": ["maybe"]}"#, r#"{"token_lifetime_seconds": -1}"#, "{", r#"{"x":1}"#]
+        {
             assert!(sign_ins.set(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }

@@ -303,7 +303,7 @@ impl Call {
 mod tests {
     use serde_json::json;
 
-    use crate::turn::{Fold, FailureKind};
+    use crate::turn::{FailureKind, Fold};
 
     use super::*;
 
@@ -341,15 +341,22 @@ mod tests {
     #[test]
     fn calls_follow_one_another_however_their_pieces_come() {
         let batches = vec![
-            vec![text("Let me see."), piece("a", "look", "", false), piece("a", "look", "{\"x\"", false)],
+            vec![
+                text("Let me see."),
+                piece("a", "look", "", false),
+                piece("a", "look", "{\"x\"", false),
+            ],
             vec![piece("b", "find", "", false), piece("b", "find", "", true)],
             vec![piece("a", "look", ":1}", false), piece("a", "look", "", true)],
         ];
         let (events, end) = read(batches, &Reading::default());
         assert_eq!(end, Ok(FinishReason::ToolCalls));
         let message = folded(&events);
-        let calls: Vec<_> =
-            message.tool_calls.iter().map(|call| (&*call.id, &*call.name, &*call.arguments)).collect();
+        let calls: Vec<_> = message
+            .tool_calls
+            .iter()
+            .map(|call| (&*call.id, &*call.name, &*call.arguments))
+            .collect();
         assert_eq!(calls, [("a", "look", "{\"x\":1}"), ("b", "find", "{}")]);
     }
 
@@ -394,8 +401,14 @@ mod tests {
             signature: signature.map(str::to_owned),
             redacted: Vec::new(),
         };
-        let batches =
-            || vec![vec![thought("I ", None), thought("see", None), thought("", Some("s")), text("Yes")]];
+        let batches = || {
+            vec![vec![
+                thought("I ", None),
+                thought("see", None),
+                thought("", Some("s")),
+                text("Yes"),
+            ]]
+        };
         let (events, _) = read(batches(), &Reading::default());
         let kept = Thought::Text { text: "I see".to_owned(), signature: Some("s".to_owned()) };
         assert_eq!(folded(&events).thoughts, [kept]);

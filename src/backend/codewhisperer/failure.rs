@@ -148,7 +148,9 @@ pub(super) async fn of_reply(mut reply: Reply) -> Refused {
     match stem(&name) {
         // A load balancer, or an error of a later version.
         "" => of_status(status, &message),
-        known => named_error(known, &message, &reason).unwrap_or_else(|| of_status(status, &message)),
+        known => {
+            named_error(known, &message, &reason).unwrap_or_else(|| of_status(status, &message))
+        }
     }
 }
 
@@ -323,75 +325,81 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn kind_and_again(name: &str, message: &str, reason: &str) -> (FailureKind, Again) {
-        let refused = of_exception(name, message, reason);
-        (refused.failure.kind, refused.again)
-    }
+    /// Name, message, reason; kind and remedy.
+    type Case = (&'static str, &'static str, &'static str, FailureKind, Again);
+
+    const LATER: Again = Again::Later(SOON);
+    const CASES: &[Case] = &[
+        ("AccessDeniedException", "", "", FailureKind::UpstreamDenied, Again::WithAnotherToken),
+        (
+            "accessDeniedError",
+            "",
+            "TEMPORARILY_SUSPENDED",
+            FailureKind::UpstreamDenied,
+            Again::Never,
+        ),
+        ("ThrottlingException", "", "", FailureKind::UpstreamThrottled, LATER),
+        (
+            "ThrottlingException",
+            "",
+            "MONTHLY_REQUEST_COUNT",
+            FailureKind::UpstreamThrottled,
+            Again::Never,
+        ),
+        (
+            "com.amazon#ThrottlingError",
+            "",
+            "INSUFFICIENT_MODEL_CAPACITY",
+            FailureKind::UpstreamUnavailable,
+            LATER,
+        ),
+        ("ServiceQuotaExceededException", "", "", FailureKind::UpstreamThrottled, Again::Never),
+        (
+            "ServiceQuotaExceededException",
+            "",
+            "CONVERSATION_LIMIT_EXCEEDED",
+            FailureKind::UpstreamThrottled,
+            Again::AsAnotherConversation,
+        ),
+        (
+            "ValidationException",
+            "",
+            "CONTENT_LENGTH_EXCEEDS_THRESHOLD",
+            FailureKind::ContextLengthExceeded,
+            Again::Never,
+        ),
+        (
+            "ValidationException",
+            "Input is too long.",
+            "",
+            FailureKind::ContextLengthExceeded,
+            Again::Never,
+        ),
+        ("ValidationException", "", "INVALID_MODEL_ID", FailureKind::ModelNotFound, Again::Never),
+        (
+            "ValidationException",
+            "",
+            "INVALID_CONVERSATION_ID",
+            FailureKind::UpstreamRejected,
+            Again::AsAnotherConversation,
+        ),
+        (
+            "ValidationException",
+            "Improperly formed request.",
+            "",
+            FailureKind::UpstreamRejected,
+            Again::Never,
+        ),
+        ("InternalServerException", "", "", FailureKind::UpstreamUnavailable, LATER),
+        ("SomethingNewException", "", "", FailureKind::UpstreamUnavailable, LATER),
+    ];
 
     #[test]
     fn each_error_has_its_kind_and_its_remedy() {
-        use Again::{AsAnotherConversation, Later, Never, WithAnotherToken};
-        let later = Later(SOON);
-        for (name, message, reason, kind, again) in [
-            ("AccessDeniedException", "", "", FailureKind::UpstreamDenied, WithAnotherToken),
-            ("accessDeniedError", "", "TEMPORARILY_SUSPENDED", FailureKind::UpstreamDenied, Never),
-            ("ThrottlingException", "", "", FailureKind::UpstreamThrottled, later),
-            (
-                "ThrottlingException",
-                "",
-                "MONTHLY_REQUEST_COUNT",
-                FailureKind::UpstreamThrottled,
-                Never,
-            ),
-            (
-                "com.amazon#ThrottlingError",
-                "",
-                "INSUFFICIENT_MODEL_CAPACITY",
-                FailureKind::UpstreamUnavailable,
-                later,
-            ),
-            ("ServiceQuotaExceededException", "", "", FailureKind::UpstreamThrottled, Never),
-            (
-                "ServiceQuotaExceededException",
-                "",
-                "CONVERSATION_LIMIT_EXCEEDED",
-                FailureKind::UpstreamThrottled,
-                AsAnotherConversation,
-            ),
-            (
-                "ValidationException",
-                "",
-                "CONTENT_LENGTH_EXCEEDS_THRESHOLD",
-                FailureKind::ContextLengthExceeded,
-                Never,
-            ),
-            (
-                "ValidationException",
-                "Input is too long.",
-                "",
-                FailureKind::ContextLengthExceeded,
-                Never,
-            ),
-            ("ValidationException", "", "INVALID_MODEL_ID", FailureKind::ModelNotFound, Never),
-            (
-                "ValidationException",
-                "",
-                "INVALID_CONVERSATION_ID",
-                FailureKind::UpstreamRejected,
-                AsAnotherConversation,
-            ),
-            (
-                "ValidationException",
-                "Improperly formed request.",
-                "",
-                FailureKind::UpstreamRejected,
-                Never,
-            ),
-            ("InternalServerException", "", "", FailureKind::UpstreamUnavailable, later),
-            ("SomethingNewException", "", "", FailureKind::UpstreamUnavailable, later),
-        ] {
-            let expected = (kind, again);
-            assert_eq!(kind_and_again(name, message, reason), expected, "{name} {reason}");
+        for (name, message, reason, kind, again) in CASES {
+            let refused = of_exception(name, message, reason);
+            let found = (refused.failure.kind, refused.again);
+            assert_eq!(found, (*kind, *again), "{name} {reason}");
         }
     }
 

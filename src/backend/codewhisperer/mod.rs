@@ -278,7 +278,7 @@ impl Shared {
         token: &Token,
         outlet: &Outlet,
     ) -> Result<FinishReason, Refused> {
-        let profile = self.model.profile_arn.as_deref().or(token.profile_arn.as_deref());
+        let profile = self.model.text.profile_arn.as_deref().or(token.profile_arn.as_deref());
         let of_profile = profile.and_then(|arn| arn.split(':').nth(3));
         let region = self.model.region.as_deref().or(of_profile).unwrap_or(HOME_REGION);
         let url = self.access.url(self.model.endpoint_url.as_deref(), region);

@@ -65,12 +65,7 @@ impl CodeWhispererAccess {
         Ok(found)
     }
 
-    async fn page(
-        &self,
-        url: &str,
-        headers: http::HeaderMap,
-        next: Option<&str>,
-    ) -> Option<Page> {
+    async fn page(&self, url: &str, headers: http::HeaderMap, next: Option<&str>) -> Option<Page> {
         let body = json!({ "maxResults": 10, "nextToken": next }).to_string();
         let asking = async {
             let mut reply = self.client.post(url, headers, body).await.ok()?;

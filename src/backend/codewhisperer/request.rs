@@ -169,7 +169,8 @@ fn tools(
 }
 
 fn shows_thoughts(model: &Model, request: &TurnRequest) -> bool {
-    let is_asked = request.generation.effort.is_some_and(|effort| effort != crate::turn::Effort::None);
+    let is_asked =
+        request.generation.effort.is_some_and(|effort| effort != crate::turn::Effort::None);
     match model.agents.reasoning {
         Reasoning::Never => false,
         Reasoning::Asked => request.wants_reasoning.unwrap_or(is_asked),

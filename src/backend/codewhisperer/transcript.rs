@@ -167,7 +167,10 @@ impl<'a> Writer<'a> {
             images.truncate(room);
         }
         let said = self.user();
-        add(&mut said.content, if text.is_empty() && images.is_empty() { NOTHING_SAID } else { &text });
+        add(
+            &mut said.content,
+            if text.is_empty() && images.is_empty() { NOTHING_SAID } else { &text },
+        );
         said.images.extend(images);
         Ok(())
     }

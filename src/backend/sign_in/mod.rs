@@ -24,8 +24,6 @@ mod files;
 mod problem;
 mod record;
 mod service;
-#[cfg(test)]
-mod tests;
 mod token;
 
 pub use device::{Device, Wanted};
@@ -163,7 +161,8 @@ impl SignIn {
             return Err(Problem::Ended);
         }
         let is_valid = token.standing(now()) != Standing::Expired;
-        if !is_valid && !(is_registered && token.renews_with.is_some()) {
+        let is_renewable = is_registered && token.renews_with.is_some();
+        if !is_valid && !is_renewable {
             return Err(Problem::Ended);
         }
         Ok(Some(SignInStatus {

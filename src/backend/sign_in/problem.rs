@@ -17,8 +17,10 @@ pub enum SignInProblem {
         file = super::files::REGISTRATION)]
     Unregistered,
     /// There is no place for the files.
-    #[error("there is no place to keep a sign-in: neither HOME nor XDG_STATE_HOME is set; set \
-             codewhisperer.directory")]
+    #[error(
+        "there is no place to keep a sign-in: neither HOME nor XDG_STATE_HOME is set; set \
+             codewhisperer.directory"
+    )]
     Nowhere,
     /// A file cannot be read.
     #[error("{path} cannot be read: {source}; run the broker as its owner, or run `outcrop login`",

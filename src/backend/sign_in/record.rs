@@ -159,7 +159,9 @@ mod instant {
         whole.format(&Rfc3339).map_err(serde::ser::Error::custom)?.serialize(out)
     }
 
-    pub(super) fn deserialize<'de, T: Deserializer<'de>>(from: T) -> Result<OffsetDateTime, T::Error> {
+    pub(super) fn deserialize<'de, T: Deserializer<'de>>(
+        from: T,
+    ) -> Result<OffsetDateTime, T::Error> {
         read_instant(&Value::deserialize(from)?).ok_or_else(bad_time)
     }
 }
@@ -168,14 +170,19 @@ mod maybe_instant {
     use super::{OffsetDateTime, Value, bad_time, instant, read_instant};
     use serde::{Deserialize as _, Deserializer, Serializer};
 
-    pub(super) fn serialize<T: Serializer>(at: &Option<OffsetDateTime>, out: T) -> Result<T::Ok, T::Error> {
+    pub(super) fn serialize<T: Serializer>(
+        at: &Option<OffsetDateTime>,
+        out: T,
+    ) -> Result<T::Ok, T::Error> {
         match at {
             Some(at) => instant::serialize(at, out),
             None => out.serialize_none(),
         }
     }
 
-    pub(super) fn deserialize<'de, T: Deserializer<'de>>(from: T) -> Result<Option<OffsetDateTime>, T::Error> {
+    pub(super) fn deserialize<'de, T: Deserializer<'de>>(
+        from: T,
+    ) -> Result<Option<OffsetDateTime>, T::Error> {
         match Value::deserialize(from)? {
             Value::Null => Ok(None),
             value => read_instant(&value).map(Some).ok_or_else(bad_time),
@@ -185,4 +192,42 @@ mod maybe_instant {
 
 fn bad_time<E: serde::de::Error>() -> E {
     E::custom("no time")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn token(record: Value) -> serde_json::Result<Token> {
+        Token::read(record.to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_token_is_read_in_either_case_and_with_times_of_any_kind() {
+        let at = |time: Value| json!({"accessToken": "a", "refreshToken": "r", "expiresAt": time});
+        let times =
+            [json!("2026-01-01T12:00:00Z"), json!(1_767_268_800), json!(1_767_268_800_000_i64)];
+        for time in times {
+            let read = token(at(time)).unwrap();
+            assert_eq!(read.expires_at.unix_timestamp(), 1_767_268_800);
+            assert_eq!((read.access.expose(), read.issued_at), ("a", None));
+            assert_eq!((&*read.region, &*read.start_url), (BUILDER_ID_REGION, BUILDER_ID));
+        }
+        assert!(token(at(json!("soon"))).is_err());
+        assert!(token(json!({"accessToken": "a"})).is_err());
+    }
+
+    #[test]
+    fn what_is_written_is_read_the_same() {
+        let record = json!({"access_token": "a", "refresh_token": "r", "profile_arn": "arn:p",
+            "expires_at": "2026-01-01T13:00:00Z", "issued_at": "2026-01-01T12:00:00Z",
+            "region": "eu-central-1", "start_url": "https://x/start", "has_ended": true});
+        let read = token(record).unwrap();
+        assert_eq!(Token::read(&read.write().unwrap()).unwrap(), read);
+        let client = json!({"clientId": "c", "clientSecret": "s", "expiresAt": 1_767_268_800});
+        let read = Registration::read(client.to_string().as_bytes()).unwrap();
+        assert_eq!(Registration::read(&read.write().unwrap()).unwrap(), read);
+    }
 }

@@ -67,6 +67,21 @@ impl Token {
         }
     }
 
+    /// One that is good for as long as any test takes.
+    #[cfg(test)]
+    pub(in crate::backend) fn for_tests(access: &str) -> Self {
+        Self {
+            access: Secret::new(access),
+            renews_with: None,
+            expires_at: OffsetDateTime::now_utc() + USUAL_LIFETIME,
+            issued_at: None,
+            region: super::BUILDER_ID_REGION.to_owned(),
+            start_url: super::BUILDER_ID.to_owned(),
+            profile_arn: None,
+            has_ended: false,
+        }
+    }
+
     /// Whether another is this one, as far as the service sees.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.access == other.access
@@ -142,11 +157,8 @@ mod tests {
     #[test]
     fn a_token_without_a_new_one_to_renew_with_keeps_the_old_one() {
         let now = OffsetDateTime::from_unix_timestamp(20_000).unwrap();
-        let granted = Granted {
-            access: Secret::new("b"),
-            renews_with: None,
-            lifetime: Duration::seconds(8),
-        };
+        let granted =
+            Granted { access: Secret::new("b"), renews_with: None, lifetime: Duration::seconds(8) };
         let renewed = token(10_000, 13_600).renewed(granted, now);
         assert_eq!(renewed.renews_with, Some(Secret::new("r")));
         assert_eq!(renewed.expires_at.unix_timestamp(), 20_008);

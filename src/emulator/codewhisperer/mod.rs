@@ -59,15 +59,19 @@ fn operation(request: &Request<Incoming>) -> Option<Operation> {
     }
     let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
     match (request.uri().path(), target.and_then(|target| target.split_once('.'))) {
-        ("/", Some(("AmazonCodeWhispererStreamingService", name))) => match name {
-            "GenerateAssistantResponse" | "SendMessage" => Some(Operation::Converse),
-            _ => None,
-        },
-        ("/", Some(("AmazonCodeWhispererService", name))) => match name {
-            "ListAvailableModels" => Some(Operation::ListModels),
-            "ListAvailableProfiles" => Some(Operation::ListProfiles),
-            _ => None,
-        },
+        (
+            "/",
+            Some((
+                "AmazonCodeWhispererStreamingService",
+                "GenerateAssistantResponse" | "SendMessage",
+            )),
+        ) => Some(Operation::Converse),
+        ("/", Some(("AmazonCodeWhispererService", "ListAvailableModels"))) => {
+            Some(Operation::ListModels)
+        }
+        ("/", Some(("AmazonCodeWhispererService", "ListAvailableProfiles"))) => {
+            Some(Operation::ListProfiles)
+        }
         ("/generateAssistantResponse" | "/SendMessageStreaming", _) => Some(Operation::Converse),
         _ => None,
     }

@@ -191,9 +191,10 @@ fn is_proper(entries: &[Entry], config: Option<&ToolConfig>) -> bool {
                 place % 2 == 1
                     && !answered.content.is_empty()
                     && open.len() == answered.tool_uses.len()
-                    && answered.tool_uses.iter().all(|used| {
-                        used.input.is_object() && declared.contains(used.name.as_str())
-                    })
+                    && answered
+                        .tool_uses
+                        .iter()
+                        .all(|used| used.input.is_object() && declared.contains(used.name.as_str()))
             }
         })
 }

@@ -49,7 +49,8 @@ fn block(said: Said) -> Box<dyn Iterator<Item = Piece> + Send> {
     match said {
         Said::Thought { text, signature } => {
             let thought = |text: String| frame("reasoningContentEvent", &json!({ "text": text }));
-            let seal = signature.map(|seal| frame("reasoningContentEvent", &json!({ "signature": seal })));
+            let seal =
+                signature.map(|seal| frame("reasoningContentEvent", &json!({ "signature": seal })));
             Box::new(texts(text).map(thought).chain(seal))
         }
         Said::Hidden(base64) => {
