@@ -1,10 +1,9 @@
 //! CodeWhisperer, called Amazon Q Developer since: the conversation of AWS's own coding tools.
 //!
-//! `GenerateAssistantResponse` in awsJson 1.0, with the bearer token of a person's [sign-in]
-//! (super::sign_in); the answer is an event stream. The service is given the whole conversation
-//! with each turn, which the session owns. The interface is not documented, and AWS promises
-//! nothing of it: events and members that are not known are passed over, and whoever switches it
-//! on is warned once.
+//! `GenerateAssistantResponse` in awsJson 1.0, with the bearer token of a person's [sign-in]; the
+//! answer is an event stream. The service is given the whole conversation with each turn, which
+//! the session owns. The interface is not documented, and AWS promises nothing of it: events and
+//! members that are not known are passed over, and whoever switches it on is warned once.
 //!
 //! A turn passes through: [`request`] says it in the service's words ([`transcript`],
 //! [`instructions`], [`image`]); [`event`] and [`answer`] make events of what comes back;
