@@ -19,6 +19,7 @@ const PAGES: &[&str] = &[
     "CHANGELOG.md",
     "docs/agentcore.md",
     "docs/agents.md",
+    "docs/codewhisperer.md",
     "docs/configuration.md",
     "docs/dependencies.md",
     "docs/emulator.md",
@@ -282,6 +283,7 @@ fn setting(span: &str) -> Option<(&str, &str)> {
         "limits",
         "aws",
         "openai",
+        "codewhisperer",
         "log",
         "routing",
         "discovery",
@@ -294,13 +296,14 @@ fn setting(span: &str) -> Option<(&str, &str)> {
 fn every_setting_that_is_named_is_documented() {
     let configuration = read("docs/configuration.md");
     let crate_docs = read("src/lib.rs");
-    let pages = [
-        read("README.md"),
-        read("docs/operations.md"),
-        read("docs/agents.md"),
-        read("docs/store.md"),
-        crate_docs,
+    let named = [
+        "README.md",
+        "docs/operations.md",
+        "docs/agents.md",
+        "docs/codewhisperer.md",
+        "docs/store.md",
     ];
+    let pages = named.map(read).into_iter().chain([crate_docs]).collect::<Vec<_>>();
     let settings: Vec<_> = pages.iter().flat_map(|page| spans(page)).filter_map(setting).collect();
     assert!(settings.len() >= 30, "only {} settings found", settings.len());
     for (table, key) in settings {

@@ -16,6 +16,8 @@ mod broker;
 mod demo;
 mod emulate;
 mod logging;
+mod login;
+mod logout;
 mod serve;
 mod signals;
 
@@ -50,6 +52,10 @@ enum Verb {
     Demo(demo::Demo),
     /// Run the built-in upstream alone: it speaks the AWS wire, for tests and development
     Emulate(emulate::Emulate),
+    /// Sign in to AWS Builder ID or IAM Identity Center, for CodeWhisperer
+    Login(login::Login),
+    /// Forget that sign-in
+    Logout(logout::Logout),
     /// Check, show or extend the configuration
     #[command(subcommand)]
     Config(config::ConfigVerb),
@@ -65,6 +71,8 @@ pub fn run(cli: Cli, environment: Environment) -> u8 {
         Verb::Serve(verb) => on_runtime(serve::run(verb, environment)),
         Verb::Demo(verb) => on_runtime(demo::run(verb, environment)),
         Verb::Emulate(verb) => on_runtime(emulate::run(verb, environment)),
+        Verb::Login(verb) => on_runtime(login::run(verb, environment)),
+        Verb::Logout(verb) => on_runtime(logout::run(verb, environment)),
         Verb::Config(verb) => printing(|output| verb.run(environment, wrong_models, output)),
         Verb::Store(verb) => printing(|output| verb.run(environment, output)),
     }

@@ -123,6 +123,7 @@ fn read(sources: &Sources, text: &str, root: &Spanned<DeTable<'_>>) -> (Loaded, 
     };
     draft.find_store();
     draft.resolve_openai_key();
+    draft.find_sign_in();
     draft.apply_port();
     draft.add_agent();
     draft.add_api_key();
@@ -180,6 +181,23 @@ impl Draft<'_> {
                 let path = "openai.api_key";
                 let place = self.loaded.places.get(path).cloned().unwrap_or(Place::File);
                 self.problems.push(Problem::new(place, path, message));
+            }
+        }
+    }
+
+    /// A sign-in is state: it is kept where the platform keeps such, unless somebody says where.
+    fn find_sign_in(&mut self) {
+        let path = |variable| self.environment.get(variable).map(PathBuf::from);
+        // The specification wants a relative path to be passed over.
+        let state = path("XDG_STATE_HOME").filter(|path| path.is_absolute());
+        let state = state.or_else(|| path("HOME").map(|home| home.join(".local/state")));
+        let older = path("HOME").map(|home| home.join(".codewhisperer-proxy"));
+        let settings = &mut self.loaded.config.codewhisperer;
+        match &settings.directory {
+            Some(directory) => settings.kept_in = Some(PathBuf::from(directory)),
+            None => {
+                settings.kept_in = state.map(|state| state.join("outcrop"));
+                settings.older = older;
             }
         }
     }
