@@ -198,6 +198,8 @@ OUTCROP_BIN=$bin
 export EMULATOR_URL OUTCROP_URL OUTCROP_KEY OUTCROP_MODEL OUTCROP_VOICE_MODEL OUTCROP_BIN
 export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
 printf 'emulator %s, broker %s\n' "$EMULATOR_URL" "$OUTCROP_URL"
+# In the home of what was started: the emulator confirms by itself.
+env -i PATH="$PATH" HOME="$work" AWS_ENDPOINT_URL="$EMULATOR_URL" "$bin" login >"$work/login.log"
 # curl waits between attempts, and for a 503 too.
 curl --silent --fail --output /dev/null --retry "$start_seconds" --retry-delay 1 \
     --retry-connrefused --retry-max-time "$start_seconds" "$OUTCROP_URL/readyz"

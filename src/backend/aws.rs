@@ -2,7 +2,7 @@
 //! chain, and whether they work.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -18,6 +18,7 @@ use aws_smithy_runtime_api::client::auth::http::HTTP_BEARER_AUTH_SCHEME_ID;
 
 use crate::config::{Config, Secret};
 
+use super::codewhisperer::CodeWhispererAccess;
 use super::lock;
 use super::retry::Budget;
 use super::warm::Warmth;
@@ -84,7 +85,26 @@ pub struct AwsClients {
     agents: Mutex<Vec<(Place, AgentAccess)>>,
     cores: Mutex<Vec<(Place, CoreAccess)>>,
     models: Mutex<Vec<(ModelPlace, ModelAccess)>>,
+    codewhisperer: OnceLock<Arc<CodeWhispererAccess>>,
     health: ArcSwapOption<AwsHealth>,
+}
+
+/// Clients for the service that signs people in, which asks for no credentials.
+#[derive(Clone)]
+pub(super) struct SsoClients(SdkConfig);
+
+impl fmt::Debug for SsoClients {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("SsoClients").finish_non_exhaustive()
+    }
+}
+
+impl SsoClients {
+    /// A client in a region. It is asked seldom, so none is kept.
+    pub(super) fn at(&self, region: &str) -> aws_sdk_ssooidc::Client {
+        let builder = aws_sdk_ssooidc::config::Builder::from(&self.0);
+        aws_sdk_ssooidc::Client::from_conf(builder.region(Region::new(region.to_owned())).build())
+    }
 }
 
 /// What is known of the credentials.
@@ -147,6 +167,7 @@ impl AwsClients {
             agents: Mutex::default(),
             cores: Mutex::default(),
             models: Mutex::default(),
+            codewhisperer: OnceLock::new(),
             health: ArcSwapOption::empty(),
         }
     }
@@ -237,6 +258,23 @@ impl AwsClients {
         };
         models.push((place.clone(), access.clone()));
         access
+    }
+
+    /// How CodeWhisperer is reached, with the sign-in of the configuration; one for all models,
+    /// made at the first asking.
+    #[must_use]
+    pub fn codewhisperer(&self, config: &Config) -> &Arc<CodeWhispererAccess> {
+        self.codewhisperer.get_or_init(|| Arc::new(CodeWhispererAccess::new(config, self)))
+    }
+
+    /// Clients for the service that signs people in.
+    pub(super) fn sso(&self) -> SsoClients {
+        SsoClients(self.shared.clone())
+    }
+
+    /// The endpoint that stands in for every service of AWS, where there is one.
+    pub(super) fn endpoint(&self) -> Option<&str> {
+        self.shared.endpoint_url()
     }
 
     /// The region in force where a model names none.

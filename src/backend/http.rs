@@ -104,8 +104,9 @@ impl Client {
     ) -> Result<Reply, HttpError> {
         let mut request = Request::post(url).body(Full::new(body.into()))?;
         *request.headers_mut() = headers;
+        // Some servers have a type of their own for it.
         let json = HeaderValue::from_static("application/json");
-        request.headers_mut().insert(CONTENT_TYPE, json);
+        request.headers_mut().entry(CONTENT_TYPE).or_insert(json);
         self.send(request).await
     }
 

@@ -33,12 +33,14 @@ pub mod breaker;
 mod cache_counts;
 #[cfg(test)]
 mod canned;
+mod codewhisperer;
 mod discovery;
 pub mod fields;
 mod openai;
 mod pool;
 mod retry;
 mod routes;
+pub mod sign_in;
 pub mod sse;
 mod template;
 mod warm;
@@ -46,6 +48,7 @@ mod warm;
 pub use aws::{AwsClients, AwsHealth};
 #[cfg(test)]
 pub(crate) use bedrock::there_and_back;
+pub use codewhisperer::{CodeWhispererAccess, Profile};
 pub use discovery::{Discovery, FoundAgent, FoundModel};
 pub use openai::OpenAiServers;
 pub use routes::{Route, Routes};
@@ -57,6 +60,7 @@ pub const KINDS: &[Kind] = &[
     bedrock_inline_agent::KIND,
     agentcore::KIND,
     openai::KIND,
+    codewhisperer::KIND,
     pool::KIND,
     bedrock::KIND,
 ];
@@ -66,16 +70,28 @@ pub const KINDS: &[Kind] = &[
 pub struct Kind {
     /// Its name in the configuration, in logs and as a metric label.
     pub name: &'static str,
-    /// The prefix of its direct model names (`bedrock/agent/`), if it has any.
+    /// The prefix of its direct model names (`bedrock/agent/`), if it has any. One without a slash
+    /// at its end is a name by itself too.
     pub direct_prefix: Option<&'static str>,
     /// Fills a model's settings in from what follows the prefix of a direct name.
     pub direct: fn(&mut Model, &str) -> Result<(), Mistake>,
+    /// Whether its direct names may be asked for, where direct names are.
+    pub may_direct: fn(&Deps) -> bool,
     /// What becomes of the members of a request. A pool has none: its members have.
     pub fields: Fields,
     /// Finds what is wrong with a model's settings.
     pub check: fn(&Model) -> Vec<Mistake>,
     /// Makes the backend; the settings were checked.
     pub open: fn(&Model, &Deps) -> Arc<dyn Backend>,
+}
+
+impl Kind {
+    /// What of a direct name of this kind tells the model; `None` for other names.
+    fn behind_prefix<'n>(&self, name: &'n str) -> Option<&'n str> {
+        let prefix = self.direct_prefix?;
+        let rest = name.strip_prefix(prefix)?;
+        (prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/')).then_some(rest)
+    }
 }
 
 /// A wrong setting of a model.

@@ -25,6 +25,7 @@ pub(super) const KIND: Kind = Kind {
     name: NAME,
     direct_prefix: None,
     direct: |_, _| Ok(()),
+    may_direct: |_| true,
     fields: &[],
     check,
     open: |_, _| Arc::new(NoMember),

@@ -169,7 +169,7 @@ impl Routes {
     /// place: clients of the native stream have nowhere else to put it.
     fn configured_agent(&self, name: &ModelName) -> Option<&Arc<Route>> {
         KINDS.iter().find_map(|kind| {
-            let rest = name.as_str().strip_prefix(kind.direct_prefix?)?;
+            let rest = kind.behind_prefix(name.as_str())?;
             let mut meant = Model::new(name.clone(), kind.name);
             (kind.direct)(&mut meant, rest).ok()?;
             let agent = meant.agent_id.as_deref()?;
@@ -186,9 +186,8 @@ impl Routes {
     }
 
     fn direct(&self, name: &ModelName) -> Result<Option<Route>, Failure> {
-        let Some((kind, rest)) = direct_form(name).filter(|_| self.allows(name)) else {
-            return Ok(None);
-        };
+        let may_be = |(kind, _): &(&Kind, &str)| self.allows(name) && (kind.may_direct)(&self.deps);
+        let Some((kind, rest)) = direct_form(name).filter(may_be) else { return Ok(None) };
         let mut model = Model::new(name.clone(), kind.name);
         let named = (kind.direct)(&mut model, rest);
         let mistake = named.err().or_else(|| (kind.check)(&model).into_iter().next());
@@ -236,8 +235,7 @@ pub(super) fn is_direct(name: &ModelName) -> bool {
 /// kind's prefix, or all of it where it is an id of Bedrock's own.
 fn direct_form(name: &ModelName) -> Option<(&'static Kind, &str)> {
     let name = name.as_str();
-    let by_prefix =
-        KINDS.iter().find_map(|kind| Some((kind, name.strip_prefix(kind.direct_prefix?)?)));
+    let by_prefix = KINDS.iter().find_map(|kind| Some((kind, kind.behind_prefix(name)?)));
     by_prefix.or_else(|| {
         let bedrock = || KINDS.iter().find(|kind| kind.name == bedrock::KIND.name);
         bedrock::is_model_id(name).then(bedrock).flatten().map(|kind| (kind, name))

@@ -33,6 +33,7 @@ pub(super) struct Broker {
     file: Option<Arc<SqliteStore>>,
     _health: AbortOnDropHandle<()>,
     _discovery: AbortOnDropHandle<()>,
+    _sign_in: AbortOnDropHandle<()>,
 }
 
 /// Why a broker did not start: for the operator.
@@ -81,13 +82,23 @@ impl Broker {
         let address = socket.local_addr().map_err(|error| cannot_listen(listen, &error))?;
         let watch = Arc::clone(&aws);
         let health = AbortOnDropHandle::new(tokio::spawn(async move { watch.watch().await }));
+        let sign_in = aws.codewhisperer(&config).sign_in.clone();
+        let sign_in = AbortOnDropHandle::new(tokio::spawn(async move { sign_in.watch().await }));
         let discovering = discover(discovery, &aws, &config).await;
         // Those that share a client share its way.
         for route in routes.configured() {
             sessions.warm(route);
         }
         let edge = Arc::new(Edge { config, gate, routes, sessions, metrics, aws });
-        Ok(Self { edge, socket, address, file, _health: health, _discovery: discovering })
+        Ok(Self {
+            edge,
+            socket,
+            address,
+            file,
+            _health: health,
+            _discovery: discovering,
+            _sign_in: sign_in,
+        })
     }
 
     /// Serves until told to stop.

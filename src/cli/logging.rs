@@ -16,7 +16,7 @@ const WAITING_LINES: usize = 10_000;
 const LIBRARIES: &str = "ractor=warn,hyper=warn,hyper_util=warn,h2=warn,rustls=warn,tower=warn,\
                          aws_config=warn,aws_config::imds=error,aws_runtime=warn,aws_smithy_runtime=warn,\
                          aws_smithy_runtime_api=warn,aws_smithy_http_client=warn,aws_sigv4=warn,\
-                         aws_credential_types=warn,aws_sdk_sts=warn,aws_sdk_bedrockagentruntime=warn";
+                         aws_credential_types=warn,aws_sdk_sts=warn,aws_sdk_ssooidc=warn,aws_sdk_bedrockagentruntime=warn";
 
 /// Begins to log; the guard writes what waits when it is dropped.
 ///

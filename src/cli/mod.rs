@@ -22,6 +22,8 @@ mod edit;
 mod emulate;
 mod keys;
 mod logging;
+mod login;
+mod logout;
 mod models;
 mod reference;
 mod serve;
@@ -75,6 +77,10 @@ enum Verb {
     Compare(compare::Compare),
     /// Put a small load on a server of OpenAI's API, and measure it
     Bench(bench::Bench),
+    /// Sign in to AWS Builder ID or IAM Identity Center, for CodeWhisperer
+    Login(login::Login),
+    /// Forget that sign-in
+    Logout(logout::Logout),
     /// Begin, check, show or change the configuration
     #[command(subcommand)]
     Config(config::ConfigVerb),
@@ -104,6 +110,8 @@ pub fn run(cli: Cli, environment: Environment) -> u8 {
         Verb::Keys(verb) => keys::run(verb, environment),
         Verb::Completions(verb) => verb.run(),
         Verb::Man(verb) => verb.run(),
+        Verb::Login(verb) => on_runtime(login::run(verb, environment)),
+        Verb::Logout(verb) => on_runtime(logout::run(verb, environment)),
         Verb::Config(verb) => printing(|output| verb.run(environment, wrong_models, output)),
         Verb::Store(verb) => printing(|output| verb.run(environment, output)),
     }

@@ -11,9 +11,9 @@ use super::kind::{Count, Flag, Id, Kind, List, Maybe, Named, Positive, Seconds, 
 use super::structured::{Members, Structured};
 use super::text::{Address, Clear, KeyHash, Level, Text};
 use super::{
-    AgentCore, AgentSettings, Aws, Config, Discovery, Emulator, Guardrail, InlineAgent, Key,
-    Limits, Log, LogFormat, Model, OpenAi, Profile, PromptCache, Reasoning, Routing, Secret,
-    Server, Session, Store, StoreKind, Synchronous, TextModel, Turn, voice,
+    AgentCore, AgentSettings, Aws, CodeWhisperer, Config, Discovery, Emulator, Guardrail,
+    InlineAgent, Key, Limits, Log, LogFormat, Model, OpenAi, Profile, PromptCache, Reasoning,
+    Routing, Secret, Server, Session, Store, StoreKind, Synchronous, TextModel, Turn, voice,
 };
 use crate::turn::{
     DisconnectPolicy, FileUse, Latency, ModelName, TenantId, ToolErrors, TurnPolicy,
@@ -112,6 +112,7 @@ pub(super) fn sections(fields: &mut impl Fields, config: &mut Config) {
         limits,
         aws,
         openai,
+        codewhisperer,
         log,
         routing,
         models: _,
@@ -126,6 +127,7 @@ pub(super) fn sections(fields: &mut impl Fields, config: &mut Config) {
     limits_section(fields, limits);
     aws_section(fields, aws);
     openai_section(fields, openai);
+    codewhisperer_section(fields, codewhisperer);
     log_section(fields, log);
     routing_section(fields, routing);
     discovery_section(fields, discovery);
@@ -258,6 +260,14 @@ fn openai_section(fields: &mut impl Fields, openai: &mut OpenAi) {
     fields.field("api_key", &Maybe(Clear), api_key);
 }
 
+fn codewhisperer_section(fields: &mut impl Fields, codewhisperer: &mut CodeWhisperer) {
+    let CodeWhisperer { direct, opt_out, directory, kept_in: _, older: _ } = codewhisperer;
+    fields.section("codewhisperer");
+    fields.field("direct", &Flag, direct);
+    fields.field("opt_out", &Flag, opt_out);
+    fields.field("directory", &Maybe(Text::SOME), directory);
+}
+
 fn log_section(fields: &mut impl Fields, log: &mut Log) {
     let Log { level, format } = log;
     fields.section("log");
@@ -284,8 +294,15 @@ fn discovery_section(fields: &mut impl Fields, discovery: &mut Discovery) {
 }
 
 fn emulator_section(fields: &mut impl Fields, emulator: &mut Emulator) {
-    let Emulator { listen, idle_session_ttl, first_token_delay, chunk_delay, fault, account } =
-        emulator;
+    let Emulator {
+        listen,
+        idle_session_ttl,
+        first_token_delay,
+        chunk_delay,
+        fault,
+        account,
+        token_lifetime,
+    } = emulator;
     fields.section("emulator");
     fields.field("listen", &Address, listen);
     fields.field("idle_session_ttl_seconds", &Seconds::SOME, idle_session_ttl);
@@ -293,6 +310,7 @@ fn emulator_section(fields: &mut impl Fields, emulator: &mut Emulator) {
     fields.field("chunk_delay_seconds", &Seconds::ANY, chunk_delay);
     fields.field("fault", &Maybe(Text::SOME), fault);
     fields.field("account", &Text::ACCOUNT, account);
+    fields.field("token_lifetime_seconds", &Seconds::SOME, token_lifetime);
 }
 
 /// One `[[models]]` table.
@@ -436,6 +454,7 @@ fn text_model(fields: &mut impl Fields, text: &mut TextModel) {
         fetch_urls,
         prompt_cache,
         service_tier,
+        profile_arn,
     } = text;
     fields.field("model_id", &Maybe(Text::SOME), model_id);
     fields.field("base_url", &Maybe(Text::URL), base_url);
@@ -445,6 +464,7 @@ fn text_model(fields: &mut impl Fields, text: &mut TextModel) {
     fields.field("fetch_urls", &Flag, fetch_urls);
     fields.field("prompt_cache", &Named(PromptCache::NAMES), prompt_cache);
     fields.field("service_tier", &Maybe(Text::SOME), service_tier);
+    fields.field("profile_arn", &Maybe(Text::PROFILE_ARN), profile_arn);
 }
 
 fn agent_core(fields: &mut impl Fields, core: &mut AgentCore) {

@@ -123,6 +123,7 @@ fn read(sources: &Sources, text: &str, root: &Spanned<DeTable<'_>>) -> (Loaded, 
     };
     draft.find_store();
     draft.resolve_openai_key();
+    draft.find_sign_in();
     draft.apply_port();
     draft.add_agent();
     draft.add_api_key();
@@ -180,6 +181,19 @@ impl Draft<'_> {
                 let path = "openai.api_key";
                 let place = self.loaded.places.get(path).cloned().unwrap_or(Place::File);
                 self.problems.push(Problem::new(place, path, message));
+            }
+        }
+    }
+
+    /// A sign-in is state: it is kept where the platform keeps such, unless somebody says where.
+    fn find_sign_in(&mut self) {
+        let home = self.environment.get("HOME").map(PathBuf::from);
+        let settings = &mut self.loaded.config.codewhisperer;
+        match &settings.directory {
+            Some(directory) => settings.kept_in = Some(PathBuf::from(directory)),
+            None => {
+                settings.kept_in = self.environment.state_folder();
+                settings.older = home.map(|home| home.join(".codewhisperer-proxy"));
             }
         }
     }

@@ -10,6 +10,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::turn::{ModelName, TenantId};
@@ -61,6 +62,8 @@ pub struct Config {
     pub aws: Aws,
     /// `[openai]`: what `openai` models are asked of that say nothing else.
     pub openai: OpenAi,
+    /// `[codewhisperer]`: what all `codewhisperer` models share.
+    pub codewhisperer: CodeWhisperer,
     /// `[log]`: what is written down.
     pub log: Log,
     /// `[routing]`: which model stands in for which name.
@@ -281,6 +284,34 @@ impl Default for OpenAi {
     }
 }
 
+/// `[codewhisperer]`
+///
+/// CodeWhisperer, called Amazon Q Developer since, is asked with the sign-in of a person, which
+/// `outcrop login` makes.
+#[derive(Debug, Clone)]
+pub struct CodeWhisperer {
+    /// `direct`: whether `codewhisperer[/MODEL]` may be asked for, where direct names are allowed,
+    /// before anybody has signed in. Default: false; once somebody has, it may.
+    pub direct: bool,
+    /// `opt_out`: whether the service is told not to use what is said to better itself.
+    /// Default: true.
+    pub opt_out: bool,
+    /// `directory`: where the sign-in is kept. Default: `outcrop` in the state directory of the
+    /// platform (`XDG_STATE_HOME`, else `~/.local/state`).
+    pub directory: Option<String>,
+    /// Where the sign-in is kept, worked out of `directory` and the environment; none where these
+    /// do not tell.
+    pub kept_in: Option<PathBuf>,
+    /// Where a sign-in is looked for besides: what earlier proxies left in the home directory.
+    pub older: Option<PathBuf>,
+}
+
+impl Default for CodeWhisperer {
+    fn default() -> Self {
+        Self { direct: false, opt_out: true, directory: None, kept_in: None, older: None }
+    }
+}
+
 /// `[log]`
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -403,6 +434,9 @@ pub struct Emulator {
     pub fault: Option<String>,
     /// `account`: the account that STS names. Default: 123456789012.
     pub account: String,
+    /// `token_lifetime_seconds`: how long the access tokens of a sign-in are good for.
+    /// Default: 3600, an hour.
+    pub token_lifetime: Duration,
 }
 
 impl Default for Emulator {
@@ -414,6 +448,7 @@ impl Default for Emulator {
             chunk_delay: Duration::ZERO,
             fault: None,
             account: "123456789012".to_owned(),
+            token_lifetime: Duration::from_secs(3_600),
         }
     }
 }

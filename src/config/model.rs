@@ -90,7 +90,7 @@ pub struct Model {
     pub inline: InlineAgent,
     /// Where AgentCore answers.
     pub core: AgentCore,
-    /// What `bedrock` and `openai` models are asked with.
+    /// What `bedrock`, `openai` and `codewhisperer` models are asked with.
     pub text: TextModel,
     /// What checks the prompts and answers.
     pub guardrail: Guardrail,
@@ -214,7 +214,7 @@ pub struct Guardrail {
     pub version: Option<String>,
 }
 
-/// What `bedrock` and `openai` models are asked with; the settings stand in the model's own
+/// What `bedrock`, `openai` and `codewhisperer` models are asked with; the settings stand in the model's own
 /// table. Such models keep nothing: the session owns the history.
 #[derive(Debug, Clone, Default)]
 pub struct TextModel {
@@ -238,6 +238,9 @@ pub struct TextModel {
     pub prompt_cache: PromptCache,
     /// `service_tier`: the tier where a request names none. Default: the upstream's own.
     pub service_tier: Option<String>,
+    /// `profile_arn`: for `codewhisperer`, the profile that a sign-in of IAM Identity Center is
+    /// used with. Default: the one that `outcrop login` found.
+    pub profile_arn: Option<String>,
 }
 
 /// Whether prompts are marked for a model's cache.

@@ -59,6 +59,13 @@ impl Text {
         wanted: "a path that does not begin with ~",
         allows: |text| !text.trim().is_empty() && !text.starts_with('~') && !text.contains('\0'),
     };
+    /// A profile of CodeWhisperer, whose region says where it is asked.
+    pub(super) const PROFILE_ARN: Self = Self {
+        wanted: "an ARN such as \"arn:aws:codewhisperer:us-east-1:123456789012:profile/ABCDEFGHIJKL\"",
+        allows: |text| {
+            text.split(':').nth(2) == Some("codewhisperer") && text.contains(":profile/")
+        },
+    };
     /// What AWS numbers its accounts with.
     pub(super) const ACCOUNT: Self = Self {
         wanted: "twelve digits",

@@ -26,8 +26,9 @@
 //! actions are waited for, a message is a `ValidationException`.
 //!
 //! Bedrock's models are there too (`Converse`, `InvokeModel`, embeddings, the catalogue), and an
-//! OpenAI upstream below `/v1`: one demo model behind them all, that remembers nothing and reads
-//! its transcript; see `models` and `openai`.
+//! OpenAI upstream below `/v1`, and CodeWhisperer with the service that signs its users in: one demo
+//! model behind them all, that remembers nothing and reads its transcript; see `models`, `openai`,
+//! `codewhisperer` and `sign_in`.
 //!
 //! # The way of a call
 //! `routes` finds the operation; `invoke_agent` reads the request (`request`, `session_state`,
@@ -127,6 +128,7 @@ mod agentcore;
 mod behaviour;
 mod calls;
 mod citations;
+mod codewhisperer;
 mod control_plane;
 mod converse;
 mod course;
@@ -157,6 +159,7 @@ mod routes;
 mod script;
 mod session_state;
 mod sessions;
+mod sign_in;
 mod steps;
 mod sts;
 mod tool_box;
@@ -213,6 +216,7 @@ struct Emulated {
     agentcore: agentcore::Log,
     fleet: control_plane::Fleet,
     memories: memories::Memories,
+    sign_ins: sign_in::SignIns,
     behaviour: behaviour::Behaviour,
     account: String,
 }
@@ -243,6 +247,7 @@ pub async fn bind(config: &config::Emulator) -> Result<Emulator, BindError> {
             agentcore: agentcore::Log::default(),
             fleet: control_plane::Fleet::new(&config.account, config.idle_session_ttl),
             memories: memories::Memories::default(),
+            sign_ins: sign_in::SignIns::new(config.token_lifetime),
             behaviour,
             account: config.account.clone(),
         }),

@@ -18,7 +18,9 @@ use super::control_plane::{self, Operation};
 use super::playback::Playback;
 use super::refusal::Refusal;
 use super::sessions::SessionKey;
-use super::{Emulated, agentcore, calls, invoke_agent, memories, models, openai, sts};
+use super::{
+    Emulated, agentcore, calls, codewhisperer, invoke_agent, memories, models, openai, sign_in, sts,
+};
 
 /// The body of a reply: whole, or an answer in the making.
 pub(super) type Reply = Either<Full<Bytes>, Playback<calls::OpenCall>>;
@@ -38,6 +40,8 @@ struct State {
     models: models::seen::Shown,
     /// What was asked of AgentCore, and which of its sessions were stopped.
     agentcore: Value,
+    /// How often people signed in and tokens were renewed.
+    sign_in: Value,
 }
 
 /// Answers one request: models first, then everything else.
@@ -46,6 +50,10 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Either<Reply, models::Reply>>, Infallible> {
     let request = match models::answer(&emulated, request).await {
+        Ok(answered) => return Ok(answered.map(Either::Right)),
+        Err(request) => request,
+    };
+    let request = match codewhisperer::answer(&emulated, request).await {
         Ok(answered) => return Ok(answered.map(Either::Right)),
         Err(request) => request,
     };
@@ -63,6 +71,9 @@ async fn agents(
         let reply = control_plane::answer(&emulated, operation, request).await;
         return Ok(reply.map(Reply::Left));
     }
+    if let Some(operation) = sign_in::operation(request.method(), request.uri().path()) {
+        return Ok(sign_in::answer(&emulated, operation, request).await.map(Reply::Left));
+    }
     let reply = match (request.method(), request.uri().path()) {
         (&Method::POST, "/") => sts::answer(&emulated, request).await,
         (&Method::GET, "/_emulator/state") => state(&emulated),
@@ -73,6 +84,7 @@ async fn agents(
         (&Method::POST, "/_emulator/control-plane") => {
             control_plane::set_up(&emulated, request).await
         }
+        (&Method::POST, "/_emulator/sign-in") => sign_in::set_up(&emulated, request).await,
         (method @ (&Method::GET | &Method::DELETE), path) if memories::alias_in(path).is_some() => {
             memories::answer(&emulated.memories, method, request.uri(), request.headers())
         }
@@ -141,6 +153,7 @@ fn state(emulated: &Emulated) -> Response<Full<Bytes>> {
         sessions,
         models: emulated.models.calls.shown(),
         agentcore: emulated.agentcore.shown(),
+        sign_in: emulated.sign_ins.shown(),
     };
     json_reply(&json!(shown))
 }
@@ -152,6 +165,7 @@ fn reset(emulated: &Emulated) -> Response<Full<Bytes>> {
     emulated.agentcore.reset();
     emulated.fleet.reset();
     emulated.memories.reset();
+    emulated.sign_ins.reset();
     json_reply(&json!({}))
 }
 

@@ -6,8 +6,8 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use outcrop::{config, emulator};
@@ -40,13 +40,15 @@ pub(crate) struct Setup<'a> {
     pub(crate) agent_remembers: Option<Duration>,
     /// How the emulated control plane is set up before the broker starts.
     pub(crate) control_plane: Option<Value>,
+    /// The broker whose upstream it shares; one of its own unless told.
+    pub(crate) beside: Option<&'a Broker>,
 }
 
 /// A running broker, ended with the test.
 #[derive(Debug)]
 pub(crate) struct Broker {
     pub(crate) address: SocketAddr,
-    emulator: Emulated,
+    emulator: Arc<Emulated>,
     process: Mutex<Child>,
     folder: PathBuf,
     /// Further variables of its environment.
@@ -97,7 +99,10 @@ impl Broker {
 
     /// One that is set up so.
     pub(crate) async fn with(setup: Setup<'_>) -> Self {
-        let emulator = Emulated::start(setup.agent_remembers).await;
+        let emulator = match setup.beside {
+            Some(other) => Arc::clone(&other.emulator),
+            None => Arc::new(Emulated::start(setup.agent_remembers).await),
+        };
         if let Some(settings) = &setup.control_plane {
             emulator.set_up_control_plane(settings).await;
         }
@@ -209,6 +214,17 @@ impl Broker {
     /// From now on the upstream's control plane is set up so.
     pub(crate) async fn set_up_control_plane(&self, settings: &Value) {
         self.emulator.set_up_control_plane(settings).await;
+    }
+
+    /// From now on the service that signs people in is set up so.
+    pub(crate) async fn set_up_sign_in(&self, settings: &Value) {
+        let set = Request::new(self.emulator.address, "POST", "/_emulator/sign-in").json(settings);
+        assert_eq!(set.send().await.status, 200);
+    }
+
+    /// Where the upstream is.
+    pub(crate) fn upstream_address(&self) -> SocketAddr {
+        self.emulator.address
     }
 
     /// How often an operation of the control plane was called.

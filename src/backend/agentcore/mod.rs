@@ -59,6 +59,7 @@ pub(super) const KIND: Kind = Kind {
     name: NAME,
     direct_prefix: Some("bedrock/agentcore/"),
     direct: direct_settings,
+    may_direct: |_| true,
     fields: super::bedrock_agent::fields::FIELDS,
     check,
     open: |model, deps| match AgentCore::open(model, deps) {

@@ -18,7 +18,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// What an attachment is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sort {
+pub(in crate::backend) enum Sort {
     Text,
     Image,
     Document,
@@ -28,7 +28,7 @@ pub(super) enum Sort {
 
 /// Where its content is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Source<'a> {
+pub(in crate::backend) enum Source<'a> {
     /// In the part, as base64, with the type it claims to have, if any.
     Base64 { media_type: Option<&'a str>, data: &'a str },
     /// In the part, as text.
@@ -41,13 +41,13 @@ pub(super) enum Source<'a> {
 
 /// One attachment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Attachment<'a> {
-    pub(super) sort: Sort,
-    pub(super) source: Source<'a>,
+pub(in crate::backend) struct Attachment<'a> {
+    pub(in crate::backend) sort: Sort,
+    pub(in crate::backend) source: Source<'a>,
     /// The file's name, or the format of audio.
-    pub(super) name: Option<&'a str>,
+    pub(in crate::backend) name: Option<&'a str>,
     /// Whether the client wants passages of it cited.
-    pub(super) citations: bool,
+    pub(in crate::backend) citations: bool,
 }
 
 impl<'a> Attachment<'a> {
@@ -56,7 +56,7 @@ impl<'a> Attachment<'a> {
     /// # Errors
     /// `BadRequest` for one that is not as its type should be, `UnsupportedParameter` for a type
     /// that is not known, or a file that is kept elsewhere.
-    pub(super) fn read(kind: &str, part: &'a Value) -> Result<Self, Failure> {
+    pub(in crate::backend) fn read(kind: &str, part: &'a Value) -> Result<Self, Failure> {
         let of = |sort, source, name| Self { sort, source, name, citations: wants_citations(part) };
         let text = |value: &'a Value| value.as_str();
         match kind {
@@ -107,7 +107,7 @@ impl<'a> Attachment<'a> {
     }
 
     /// The URL that would have to be fetched.
-    pub(super) fn url(&self) -> Option<&'a str> {
+    pub(in crate::backend) fn url(&self) -> Option<&'a str> {
         match self.source {
             Source::Url(url) => Some(url),
             Source::Base64 { .. } | Source::Text(_) | Source::S3(_) => None,
@@ -119,7 +119,7 @@ impl<'a> Attachment<'a> {
 ///
 /// # Errors
 /// `BadRequest` for what is no base64.
-pub(super) fn decode(data: &str) -> Result<Vec<u8>, Failure> {
+pub(in crate::backend) fn decode(data: &str) -> Result<Vec<u8>, Failure> {
     let decoded = if data.bytes().any(|byte| byte.is_ascii_whitespace()) {
         let joined: String = data.split_ascii_whitespace().collect();
         BASE64.decode(joined)

@@ -38,7 +38,7 @@ const METADATA_LENGTH: usize = 256;
 const DRAFT: &str = "DRAFT";
 
 /// What is behind the URLs of a request.
-pub(super) type Contents = HashMap<String, Result<Fetched, Failure>>;
+pub(in crate::backend) type Contents = HashMap<String, Result<Fetched, Failure>>;
 
 /// One call, ready to be made as often as it takes.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ pub(super) use said;
 ///
 /// # Errors
 /// `BadRequest` where the new messages have too many.
-pub(super) fn urls(ask: &Ask) -> Result<Vec<String>, Failure> {
+pub(in crate::backend) fn urls(ask: &Ask) -> Result<Vec<String>, Failure> {
     let mut urls: Vec<_> = ask.input.iter().flat_map(urls_in).collect();
     if urls.len() > fetch::MOST {
         let message = format!("a request may point at {} URLs at most", fetch::MOST);

@@ -32,21 +32,21 @@ const REDIRECTS: usize = 3;
 /// Fetches of one turn that run at once.
 const AT_ONCE: usize = 4;
 /// URLs of one turn.
-pub(super) const MOST: usize = 20;
+pub(in crate::backend) const MOST: usize = 20;
 /// Bytes of the longest URL.
 const LONGEST: usize = 8 << 10;
 
 /// What was behind a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fetched {
-    pub(super) bytes: Bytes,
+pub(in crate::backend) struct Fetched {
+    pub(in crate::backend) bytes: Bytes,
     /// The type that the server says it has.
-    pub(super) media_type: Option<String>,
+    pub(in crate::backend) media_type: Option<String>,
 }
 
 /// Fetches what clients point at.
 #[derive(Debug)]
-pub(super) struct Fetcher {
+pub(in crate::backend) struct Fetcher {
     connector: Connector,
     allows: fn(IpAddr) -> bool,
     /// Bytes of one answer.
@@ -55,7 +55,7 @@ pub(super) struct Fetcher {
 
 impl Fetcher {
     /// One that takes up to so many bytes from public addresses.
-    pub(super) fn new(most: usize) -> Self {
+    pub(in crate::backend) fn new(most: usize) -> Self {
         Self::with(most, is_public)
     }
 
@@ -67,7 +67,7 @@ impl Fetcher {
     }
 
     /// Fetches these, some at once; what fails has its failure in its place.
-    pub(super) async fn fetch(
+    pub(in crate::backend) async fn fetch(
         &self,
         mut urls: Vec<String>,
     ) -> HashMap<String, Result<Fetched, Failure>> {

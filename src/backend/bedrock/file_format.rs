@@ -6,7 +6,7 @@ use aws_sdk_bedrockruntime::types::{AudioFormat, DocumentFormat, ImageFormat, Vi
 type Row<T> = (&'static str, &'static str, T);
 
 /// The formats of images, by the ending of their names and by media type.
-pub(super) const IMAGES: &[Row<ImageFormat>] = &[
+pub(in crate::backend) const IMAGES: &[Row<ImageFormat>] = &[
     ("png", "image/png", ImageFormat::Png),
     ("jpg", "image/jpeg", ImageFormat::Jpeg),
     ("jpeg", "image/jpeg", ImageFormat::Jpeg),
@@ -15,7 +15,7 @@ pub(super) const IMAGES: &[Row<ImageFormat>] = &[
 ];
 
 /// The formats of documents, by the ending of their names and by media type.
-pub(super) const DOCUMENTS: &[Row<DocumentFormat>] = &[
+pub(in crate::backend) const DOCUMENTS: &[Row<DocumentFormat>] = &[
     ("pdf", "application/pdf", DocumentFormat::Pdf),
     ("csv", "text/csv", DocumentFormat::Csv),
     ("doc", "application/msword", DocumentFormat::Doc),
@@ -37,7 +37,7 @@ pub(super) const DOCUMENTS: &[Row<DocumentFormat>] = &[
 ];
 
 /// The formats of videos, by the ending of their names and by media type.
-pub(super) const VIDEOS: &[Row<VideoFormat>] = &[
+pub(in crate::backend) const VIDEOS: &[Row<VideoFormat>] = &[
     ("mp4", "video/mp4", VideoFormat::Mp4),
     ("mov", "video/quicktime", VideoFormat::Mov),
     ("mkv", "video/x-matroska", VideoFormat::Mkv),
@@ -50,7 +50,7 @@ pub(super) const VIDEOS: &[Row<VideoFormat>] = &[
 ];
 
 /// The formats of recordings, by the name that clients give and by media type.
-pub(super) const RECORDINGS: &[Row<AudioFormat>] = &[
+pub(in crate::backend) const RECORDINGS: &[Row<AudioFormat>] = &[
     ("wav", "audio/wav", AudioFormat::Wav),
     ("mp3", "audio/mpeg", AudioFormat::Mp3),
     ("flac", "audio/flac", AudioFormat::Flac),
@@ -63,7 +63,7 @@ pub(super) const RECORDINGS: &[Row<AudioFormat>] = &[
 ];
 
 /// The format of an image, by the bytes that it begins with.
-pub(super) fn of_image(bytes: &[u8]) -> Option<ImageFormat> {
+pub(in crate::backend) fn of_image(bytes: &[u8]) -> Option<ImageFormat> {
     let begins = |with: &[u8]| bytes.starts_with(with);
     if begins(b"\x89PNG\r\n\x1a\n") {
         Some(ImageFormat::Png)
@@ -82,7 +82,7 @@ pub(super) fn of_image(bytes: &[u8]) -> Option<ImageFormat> {
 ///
 /// # Errors
 /// For bytes that are not of the format, in words for the client.
-pub(super) fn of_document(
+pub(in crate::backend) fn of_document(
     bytes: &[u8],
     declared: Option<&str>,
     name: Option<&str>,
@@ -113,14 +113,14 @@ pub(super) fn of_document(
 }
 
 /// The row that a name's ending leads to.
-pub(super) fn by_ending<T: Clone>(rows: &[Row<T>], name: &str) -> Option<T> {
+pub(in crate::backend) fn by_ending<T: Clone>(rows: &[Row<T>], name: &str) -> Option<T> {
     let (_, ending) = name.rsplit_once('.')?;
     let row = rows.iter().find(|(known, ..)| known.eq_ignore_ascii_case(ending))?;
     Some(row.2.clone())
 }
 
 /// The row of a media type.
-pub(super) fn by_type<T: Clone>(rows: &[Row<T>], media_type: &str) -> Option<T> {
+pub(in crate::backend) fn by_type<T: Clone>(rows: &[Row<T>], media_type: &str) -> Option<T> {
     let bare = media_type.split(';').next().unwrap_or_default().trim();
     let row = rows.iter().find(|(_, known, _)| known.eq_ignore_ascii_case(bare))?;
     Some(row.2.clone())

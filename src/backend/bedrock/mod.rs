@@ -26,20 +26,20 @@ use super::aws::{ModelAccess, ModelPlace};
 use super::{Ask, Backend, Deps, Farewell, Kind, Mistake, Outlet};
 
 mod answer;
-mod attachment;
+pub(super) mod attachment;
 mod attempts;
 mod behind;
 mod cache;
-mod call;
+pub(super) mod call;
 mod embeddings;
 mod failure;
 mod families;
-mod fetch;
+pub(super) mod fetch;
 mod fields;
-mod file_format;
+pub(super) mod file_format;
 mod format;
 mod media;
-mod names;
+pub(super) mod names;
 mod piece;
 mod raw_json;
 mod references;
@@ -69,6 +69,7 @@ pub(super) const KIND: Kind = Kind {
     name: NAME,
     direct_prefix: Some("bedrock/"),
     direct: direct_settings,
+    may_direct: |_| true,
     fields: fields::FIELDS,
     check,
     open: |model, deps| Arc::new(Bedrock::open(model, deps)),

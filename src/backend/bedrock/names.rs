@@ -17,14 +17,14 @@ const TELLING: usize = 8;
 
 /// The tools of one request, by the names that go upstream.
 #[derive(Debug, Default)]
-pub(super) struct ToolNames {
+pub(in crate::backend) struct ToolNames {
     /// The client's own names of those that were rewritten.
     own: HashMap<String, String>,
 }
 
 impl ToolNames {
     /// The name that goes upstream for a tool of the client's.
-    pub(super) fn upstream(&mut self, own: &str) -> String {
+    pub(in crate::backend) fn upstream(&mut self, own: &str) -> String {
         let name = fit(own, own, is_name_byte);
         if name != own {
             self.own.insert(name.clone(), own.to_owned());
@@ -33,13 +33,13 @@ impl ToolNames {
     }
 
     /// The client's name of a tool that the model calls.
-    pub(super) fn own<'a>(&'a self, upstream: &'a str) -> &'a str {
+    pub(in crate::backend) fn own<'a>(&'a self, upstream: &'a str) -> &'a str {
         self.own.get(upstream).map_or(upstream, String::as_str)
     }
 }
 
 /// An id for a call that goes upstream; `nth` tells calls apart that the client gave one id.
-pub(super) fn call_id(id: &str, nth: usize) -> String {
+pub(in crate::backend) fn call_id(id: &str, nth: usize) -> String {
     if nth == 0 {
         return fit(id, id, |byte| is_name_byte(byte) || matches!(byte, b'.' | b':'));
     }

@@ -70,6 +70,7 @@ pub(super) const KIND: Kind = Kind {
     name: NAME,
     direct_prefix: Some(DIRECT_PREFIX),
     direct: direct_settings,
+    may_direct: |_| true,
     fields: fields::FIELDS,
     check,
     open: |model, deps| Arc::new(BedrockAgent::open(model, deps)),

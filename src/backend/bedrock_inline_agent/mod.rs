@@ -57,6 +57,7 @@ pub(super) const KIND: Kind = Kind {
     name: NAME,
     direct_prefix: None,
     direct: |_, _| Ok(()),
+    may_direct: |_| true,
     fields: super::bedrock_agent::fields::FIELDS,
     check,
     open: |model, deps| Arc::new(BedrockInlineAgent::open(model, deps)),

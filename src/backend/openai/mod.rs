@@ -50,6 +50,7 @@ pub(super) const KIND: Kind = Kind {
         model.text.model_id = Some(name.to_owned());
         Ok(())
     },
+    may_direct: |_| true,
     fields: fields::FIELDS,
     check,
     open: |model, deps| Arc::new(OpenAi::open(model, deps)),
