@@ -21,6 +21,7 @@ mod kind;
 mod load;
 mod lookup;
 mod model;
+mod model_fields;
 mod problem;
 mod read;
 pub mod secret;

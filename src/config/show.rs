@@ -5,6 +5,7 @@ use toml::Value;
 use super::Loaded;
 use super::fields::{self, Fields, KeyTable};
 use super::kind::Kind;
+use super::model_fields;
 use super::read::Places;
 
 /// How much of the keys' hashes is shown.
@@ -28,7 +29,7 @@ impl Loaded {
         fields::sections(&mut writer, &mut config);
         for model in &mut config.models {
             writer.begin("[[models]]", format!("models[{}]", model.name));
-            fields::model(&mut writer, model);
+            model_fields::settings(&mut writer, model);
         }
         for (index, key) in config.keys.into_iter().enumerate() {
             writer.begin("[[keys]]", format!("keys[{index}]"));

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use toml::de::DeTable;
 
 use super::fields::{self, KeyTable};
+use super::model_fields;
 use super::read::Reader;
 use super::{Environment, Key, Model, Place, Profile, Secret, secret};
 use crate::turn::request::named;
@@ -37,7 +38,7 @@ pub(super) fn models(reader: &mut Reader<'_>, environment: &Environment) -> Vec<
         reader.open(path.clone(), Some(table), line);
         let mut model = Model::unnamed();
         profile(table).prepare(&mut model);
-        fields::model(reader, &mut model);
+        model_fields::settings(reader, &mut model);
         reader.close();
         model.lines = lines(reader, table, line);
         resolve_api_key(reader, &path, &mut model, environment);

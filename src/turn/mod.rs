@@ -7,6 +7,7 @@
 pub mod embedding;
 pub mod event;
 pub mod failure;
+pub mod fold;
 pub mod generation;
 pub mod ids;
 pub mod item;
@@ -21,6 +22,7 @@ pub use event::{
     Span, Trace, TurnEvent, Usage,
 };
 pub use failure::{Failure, FailureKind, Fault};
+pub use fold::{Fold, GrammarError};
 pub use generation::{AnswerFormat, Effort, Generation, JsonSchema, ToolChoice};
 pub use ids::{
     FileId, ModelName, RequestId, SessionId, SessionKey, TenantId, TurnId, UpstreamSessionId,
@@ -32,6 +34,5 @@ pub use request::{
     SessionHints, Tool, ToolErrors, TurnPolicy, TurnRequest,
 };
 pub use transcript::{
-    CacheLife, CachePoint, Confirmation, Fold, GrammarError, Message, Part, Role, Status, Thought,
-    ToolCall,
+    CacheLife, CachePoint, Confirmation, Message, Part, Role, Status, Thought, ToolCall,
 };

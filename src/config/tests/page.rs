@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::fields::{self, KeyTable, Names};
+use super::super::model_fields;
 use super::super::{Environment, Hashes, Model};
 use super::{loaded, loaded_with};
 use crate::turn::TenantId;
@@ -38,7 +39,7 @@ fn the_page_names_every_setting_with_its_variable_and_its_default() {
 #[test]
 fn the_page_names_every_setting_of_models_and_keys() {
     let mut model_names = Names::default();
-    fields::model(&mut model_names, &mut Model::new("a".parse().unwrap(), ""));
+    model_fields::settings(&mut model_names, &mut Model::new("a".parse().unwrap(), ""));
     let mut key_names = Names::default();
     fields::key(&mut key_names, &mut KeyTable::new(TenantId::open()));
     for (title, names) in [("[[models]]", model_names), ("[[keys]]", key_names)] {
