@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -10,8 +9,7 @@ use futures_util::stream;
 use tokio::time::Sleep;
 use tokio_stream::Stream;
 
-use crate::metrics::TurnMetrics;
-use crate::session::TurnReader;
+use crate::session::{Answered, TurnReader};
 use crate::turn::{Failure, TurnEvent};
 use crate::wire::Encoder;
 
@@ -23,7 +21,6 @@ const PIECE: usize = 64 << 10;
 /// Where the time to the first token is measured.
 #[derive(Debug)]
 pub(super) struct FirstToken {
-    pub(super) metrics: Arc<TurnMetrics>,
     pub(super) received: Instant,
 }
 
@@ -31,10 +28,10 @@ impl FirstToken {
     /// The first text goes to the client now.
     pub(super) fn record(self, reader: &TurnReader) {
         let elapsed = self.received.elapsed();
-        self.metrics.first_token(elapsed);
-        let timing = reader.timing();
+        let Some(Answered { metrics, timing }) = reader.answered() else { return };
+        metrics.first_token(elapsed);
         if let (Some(called), Some(first)) = (timing.called, timing.first_event) {
-            self.metrics.overhead(elapsed.saturating_sub(first - called));
+            metrics.overhead(elapsed.saturating_sub(first - called));
         }
     }
 }

@@ -282,7 +282,7 @@ impl Begun {
         let mut follow = Follow::new(reader, encoder, keep_alive);
         follow.apologise_by(Apology::of(&route.model, format));
         if is_first {
-            follow.measure(FirstToken { metrics: Arc::clone(&route.metrics), received });
+            follow.measure(FirstToken { received });
         }
         // What runs in the background is there at once, whatever becomes of it.
         if is_awaited {
@@ -335,7 +335,7 @@ impl Begun {
         format: &'static dyn WireFormat,
         received: Instant,
     ) -> Result<Response, Failure> {
-        let first_token = FirstToken { metrics: Arc::clone(&self.route.metrics), received };
+        let first_token = FirstToken { received };
         let mut first_token = Some(first_token).filter(|_| !self.reader.is_repeat());
         let (mut events, mut first_text) = (Vec::new(), None);
         while self.reader.read(&mut events).await.is_some() {

@@ -21,11 +21,12 @@ use crate::turn::{
 
 use super::conversation::Edit;
 use super::directory::Activity;
+use super::env::Env;
 use super::identity::Digest;
 use super::phrases::Phrases;
 use super::pump::Pumped;
 use super::running::Detached;
-use super::state::{Env, State};
+use super::state::State;
 use super::turn_log::TurnWriter;
 
 /// Whatever is to be held until a turn has ended: it is let go by being dropped.

@@ -21,8 +21,8 @@ use crate::turn::{
 
 use super::actor::{Call, SessionMsg};
 use super::conversation::restated;
+use super::env::Env;
 use super::pump::{Bounds, CREDIT, Outcome, Pump};
-use super::state::Env;
 use super::told::Told;
 
 /// What is to be done about a turn.

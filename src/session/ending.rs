@@ -12,9 +12,9 @@ use crate::turn::{FailureKind, FinishReason, Fold, Message, Part, Role, Status, 
 
 use super::actor::Call;
 use super::conversation::{Committed, Conversation};
+use super::env::Env;
 use super::pump::{Outcome, estimate};
 use super::running::Running;
-use super::state::Env;
 use super::turn_log::TurnWriter;
 
 /// How a turn ends.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use crate::backend::{Farewell, Route};
 use crate::store::UpstreamBinding;
 
-use super::state::Env;
+use super::env::Env;
 
 /// What it may take to tell an upstream that a session is over.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -12,8 +12,9 @@ use crate::turn::{Failure, FailureKind, FinishReason, Keeping, Message, TurnEven
 
 use super::actor::SessionMsg;
 use super::ending::Finished;
+use super::env::Env;
 use super::manage::store_failed;
-use super::state::{Env, State};
+use super::state::State;
 use super::turn_log::{TurnLog, TurnMeta, TurnWriter};
 
 /// What is done once the store has answered.

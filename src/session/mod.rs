@@ -30,11 +30,13 @@ mod commands;
 mod conversation;
 mod directory;
 mod ending;
+mod env;
 mod farewell;
 mod files;
 mod identity;
 mod keeping;
 mod listing;
+mod loading;
 mod manage;
 mod order;
 mod phase;
@@ -61,15 +63,15 @@ pub use files::{FilePage, SessionFile};
 pub use listing::{Listed, Page};
 pub use manage::Opening;
 pub use submit::Submission;
-pub use turn_log::{Origin, Timing, TurnMeta, TurnReader};
+pub use turn_log::{Answered, Origin, Timing, TurnMeta, TurnReader};
 
 use actor::SessionMsg;
 use directory::Directory;
+use env::Env;
 use files::Files;
 use identity::Heads;
 use repeats::Repeats;
 use resume::Turns;
-use state::Env;
 use supervisor::{Supervisor, SupervisorMsg};
 
 /// How often a turn that met an actor on its way out looks for the next one.

@@ -11,8 +11,8 @@ use crate::turn::{Failure, Message, ModelName, Pending, Role, TurnRequest};
 use super::actor::Call;
 use super::attempt::Order;
 use super::conversation::{Arrival, Conversation, Prepared};
+use super::env::Env;
 use super::reconcile::Telling;
-use super::state::Env;
 
 /// Works out what goes upstream; with a refusal where the request cannot be honoured.
 pub(super) fn prepare(

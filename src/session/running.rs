@@ -19,13 +19,13 @@ use crate::turn::{
 use super::actor::{Call, SessionMsg};
 use super::attempt::{Attempt, Order, Setting};
 use super::conversation::Conversation;
+use super::env::Env;
 use super::identity::Digest;
 use super::keeping::turn_record;
 use super::order::{history_for, instructions, order, prepare};
 use super::pump::{Outcome, Pumped};
 use super::slow::silence_timer;
-use super::state::Env;
-use super::turn_log::{Origin, TurnWriter};
+use super::turn_log::{Answered, Origin, TurnWriter};
 
 /// The turn that a session runs just now. Dropping it stops the upstream call.
 pub(super) struct Running {
@@ -311,7 +311,8 @@ impl Running {
         }
         if !self.is_visible && pumped.events.iter().any(TurnEvent::is_visible) {
             self.is_visible = true;
-            self.writer.set_timing(pumped.timing);
+            let metrics = Arc::clone(&self.attempt.route.metrics);
+            self.writer.set_answered(Answered { metrics, timing: pumped.timing });
         }
         for event in &pumped.events {
             if let Err(error) = self.fold.push(event) {

@@ -4,80 +4,23 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use ractor::ActorRef;
-use tokio::sync::{Semaphore, oneshot};
-use tokio_util::task::TaskTracker;
+use tokio::sync::oneshot;
 
-use crate::backend::{Route, Routes};
-use crate::config::Config;
-use crate::metrics::{EndReason, InterruptReason, Limit, Metrics, Presence, StoreOp};
-use crate::store::{Record, SessionStore, StoreError};
+use crate::backend::Route;
+use crate::metrics::{EndReason, InterruptReason, Limit, Presence};
 use crate::turn::{Failure, FailureKind, ModelName, SessionKey, TurnEvent, TurnId};
 
 use super::actor::{Beginning, Birth, Call, Refused, SessionMsg, Submit};
-use super::conversation::{Conversation, Room};
-use super::directory::{Directory, Residence};
+use super::conversation::Conversation;
+use super::directory::Residence;
 use super::ending::Ending;
+use super::env::Env;
 use super::farewell;
-use super::files::Files;
-use super::identity::Heads;
 use super::phase::{Effect, Input, Phase};
 use super::pump::Pumped;
 use super::queue::{Accepted, Waiting};
-use super::repeats::Repeats;
-use super::resume::Turns;
 use super::running::{Again, Running, Start};
-
-/// What all sessions share.
-#[derive(Debug)]
-pub(super) struct Env {
-    pub(super) config: Arc<Config>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) store: Arc<dyn SessionStore>,
-    pub(super) routes: Arc<Routes>,
-    /// Whether an answer is complete only once the store has it.
-    pub(super) waits_for_store: bool,
-    pub(super) directory: Arc<Directory>,
-    pub(super) heads: Heads,
-    pub(super) files: Files,
-    pub(super) turns: Turns,
-    pub(super) repeats: Repeats,
-    /// Turns that run on without a reader may take one of these.
-    pub(super) detached: Arc<Semaphore>,
-    /// What goes on after its session's actor: saves, farewells to upstreams.
-    pub(super) afterwards: TaskTracker,
-}
-
-impl Env {
-    pub(super) fn room(&self) -> Room {
-        let session = &self.config.session;
-        Room { bytes: session.history_bytes, messages: session.history_messages }
-    }
-
-    /// Runs a store operation to its end: at once where it can, else on a task of its own.
-    pub(super) fn run<T: Send + 'static>(
-        &self,
-        op: StoreOp,
-        mut work: BoxFuture<'static, Result<T, StoreError>>,
-        done: impl FnOnce(Result<T, StoreError>) + Send + 'static,
-    ) -> Option<Result<T, StoreError>> {
-        let timer = self.metrics.store_op(op);
-        if let Some(result) = (&mut work).now_or_never() {
-            return Some(result);
-        }
-        self.afterwards.spawn(async move {
-            let result = work.await;
-            drop(timer);
-            done(result);
-        });
-        None
-    }
-}
-
-/// Messages that wait for a record to be fetched.
-const MOST_DEFERRED: usize = 64;
 
 /// A session actor's state.
 pub(super) struct State {
@@ -98,7 +41,7 @@ pub(super) struct State {
     /// Those who want to know of the next turn.
     pub(super) followers: Vec<oneshot::Sender<Result<TurnId, Failure>>>,
     /// What was asked about a record that is still being fetched.
-    deferred: VecDeque<SessionMsg>,
+    pub(super) deferred: VecDeque<SessionMsg>,
 }
 
 impl State {
@@ -133,87 +76,6 @@ impl State {
             state.load(key);
         }
         state
-    }
-
-    /// Lays a message aside that is about what the session holds, while that is being fetched.
-    /// Beyond what anybody may reasonably ask meanwhile, it goes unanswered.
-    pub(super) fn defer(&mut self, message: SessionMsg) -> Option<SessionMsg> {
-        if self.phase != Phase::Loading || !message.needs_record() {
-            return Some(message);
-        }
-        if self.deferred.len() < MOST_DEFERRED {
-            self.deferred.push_back(message);
-        }
-        None
-    }
-
-    /// The next message that was laid aside, once the session is known. What is left when the
-    /// session is over goes unanswered, like what comes then: whoever asked finds the next actor.
-    pub(super) fn next_deferred(&mut self) -> Option<SessionMsg> {
-        match self.phase {
-            Phase::Loading => return None,
-            Phase::Gone => self.deferred.clear(),
-            Phase::Idle | Phase::Running => {}
-        }
-        self.deferred.pop_front()
-    }
-
-    fn load(&mut self, key: SessionKey) {
-        let me = self.me.clone();
-        let work = self.env.store.load(key);
-        let at_once = self.env.run(StoreOp::Load, work, move |result| {
-            // An actor that is gone wants no record.
-            let _ = me.cast(SessionMsg::Loaded(result));
-        });
-        if let Some(result) = at_once {
-            self.loaded(result);
-        }
-    }
-
-    pub(super) fn loaded(&mut self, result: Result<Option<Arc<Record>>, StoreError>) {
-        match result {
-            Ok(Some(record)) => {
-                self.env.metrics.session_revived();
-                self.held = Conversation::revive(record);
-                self.residence.weigh(self.held.weight());
-                self.tally_calls();
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tracing::error!(%error, session = %self.key().id, "a session could not be loaded");
-                return self.give_up();
-            }
-        }
-        let effect = self.phase.step(Input::Loaded { queued: self.queue.len() });
-        if effect == Effect::StartNext {
-            self.start_next();
-        }
-    }
-
-    /// Without its record a session would go on as another one: better none than that.
-    fn give_up(&mut self) {
-        for waiting in std::mem::take(&mut self.queue) {
-            self.end_waiting(waiting, TurnEvent::Failed(store_is_away()));
-        }
-        for message in std::mem::take(&mut self.deferred) {
-            self.refuse_unloaded(message);
-        }
-        self.phase = Phase::Gone;
-        self.depart();
-    }
-
-    /// Answers what was asked about a record that could not be fetched. Whoever only reads looks
-    /// into the store, and hears it there.
-    fn refuse_unloaded(&self, message: SessionMsg) {
-        // Whoever asked may be gone.
-        match message {
-            SessionMsg::Submit(submit) => self.refuse(*submit, store_is_away()),
-            SessionMsg::Edit(_, reply) => drop(reply.send(Err(store_is_away()))),
-            SessionMsg::Copy(_, reply) => drop(reply.send(Err(store_is_away()))),
-            SessionMsg::End(_, reply) => drop(reply.send(Err(store_is_away()))),
-            SessionMsg::NextTurn(reply) => drop(reply.send(Err(store_is_away()))),
-            _ => {}
-        }
     }
 
     pub(super) fn submit(&mut self, submit: Submit) {
@@ -294,7 +156,7 @@ impl State {
         place(self, Accepted { writer, call, permit, detached, record: None });
     }
 
-    fn refuse(&self, submit: Submit, failure: Failure) {
+    pub(super) fn refuse(&self, submit: Submit, failure: Failure) {
         self.env.turns.forget(submit.writer.log());
         // A client that is gone needs no refusal.
         let _ = submit.reply.send(Err(Refused::Failed(failure)));
@@ -492,11 +354,6 @@ impl State {
     pub(super) fn key(&self) -> &SessionKey {
         &self.held.record().key
     }
-}
-
-fn store_is_away() -> Failure {
-    Failure::new(FailureKind::StoreUnavailable, "the session store does not answer")
-        .after(Duration::from_secs(2))
 }
 
 pub(super) fn busy() -> Failure {

@@ -12,8 +12,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use crate::metrics::{EndReason, StoreOp};
 
 use super::actor::SessionMsg;
+use super::env::Env;
 use super::farewell;
-use super::state::Env;
 
 /// Sessions forgotten in one sweep; the rest wait for the next.
 const EXPIRED_AT_ONCE: usize = 10_000;

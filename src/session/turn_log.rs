@@ -13,6 +13,7 @@ use std::time::{Instant, SystemTime};
 
 use tokio::sync::Notify;
 
+use crate::metrics::TurnMetrics;
 use crate::store::LiveTurn;
 use crate::turn::{Failure, ModelName, SessionKey, TurnEvent, TurnId};
 
@@ -77,6 +78,15 @@ pub struct Timing {
     pub first_event: Option<Instant>,
 }
 
+/// Who answers a turn, and when that began.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// The counts of the model that answers, which may be another one than was asked for.
+    pub metrics: Arc<TurnMetrics>,
+    /// The moments of its call.
+    pub timing: Timing,
+}
+
 /// Tells the session that nobody follows a turn any more.
 pub(super) type OnAbandoned = Box<dyn Fn() + Send + Sync>;
 
@@ -94,7 +104,7 @@ struct State {
     weight: usize,
     ended: bool,
     origin: Option<Origin>,
-    timing: Timing,
+    answered: Option<Answered>,
 }
 
 impl fmt::Debug for TurnLog {
@@ -187,8 +197,8 @@ impl TurnWriter {
         self.log.state().origin = Some(origin);
     }
 
-    pub(super) fn set_timing(&self, timing: Timing) {
-        self.log.state().timing = timing;
+    pub(super) fn set_answered(&self, answered: Answered) {
+        self.log.state().answered = Some(answered);
     }
 
     pub(super) fn log(&self) -> &Arc<TurnLog> {
@@ -276,10 +286,10 @@ impl TurnReader {
         self.log.state().origin
     }
 
-    /// When the upstream was called and when it first answered.
+    /// Who answers, from the first visible event on; none for a turn that ran long ago.
     #[must_use]
-    pub fn timing(&self) -> Timing {
-        self.log.state().timing
+    pub fn answered(&self) -> Option<Answered> {
+        self.log.state().answered.clone()
     }
 }
 

@@ -29,6 +29,9 @@ async fn a_model_that_cannot_be_reached_is_stood_in_for_by_the_next_that_can() {
     assert!(calls.iter().all(|call| call["agent"] == "SECOND2222"), "{calls:?}");
     let failed = broker.metric("outcrop_turns_total", &["outcome=\"failed\""]).await;
     assert!(failed > 0.0, "the attempts that failed are counted");
+    let first_tokens = "outcrop_turn_first_token_seconds_count";
+    assert!((broker.metric(first_tokens, &["model=\"second\""]).await - 2.0).abs() < 0.1);
+    assert!(broker.metric(first_tokens, &[]).await < 2.1, "they are those of who answered");
     assert_eq!(broker.session("one").await["model"], "second");
 }
 

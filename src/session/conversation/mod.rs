@@ -4,22 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::store::{Mark, Moved, Record, Save, UpstreamBinding};
+use crate::store::{Record, Save};
 use crate::turn::{
-    Failure, Message, ModelName, Pending, Role, SessionKey, Status, TurnId, UpstreamSessionId,
+    Failure, Message, ModelName, Pending, Role, SessionKey, Status, UpstreamSessionId,
 };
 
-use super::identity::{Digest, extend};
-use super::phrases::Phrases;
+use super::identity::Digest;
 use super::reconcile::{Plan, Telling, input_start};
 use super::turn_log::Origin;
 
 mod editing;
 mod hand_over;
+mod outcome;
 mod plan;
 
 pub use editing::Edit;
 pub(super) use hand_over::{drop_restated, restated};
+pub(super) use outcome::Committed;
 
 /// How much a transcript may hold.
 #[derive(Debug, Clone, Copy)]
@@ -446,74 +447,6 @@ impl Conversation {
         }
     }
 
-    /// Takes a turn into the transcript; `base` is the digest before it, for sessions that are
-    /// found by their transcript.
-    pub(super) fn commit(&mut self, turn: Committed<'_>) {
-        let Committed { turn, said, answer, upstream, model, asked, base, now, room, phrases } =
-            turn;
-        self.before = None;
-        self.is_opened = true;
-        let head = base.map(|base| {
-            // The base is that of all before the new input.
-            let after_answers = said.rsplit(|message| message.role == Role::Assistant).next();
-            let new = after_answers.into_iter().flatten();
-            let after = new.fold(base, |digest, message| extend(&digest, message));
-            extend(&after, &phrases.sent_back(&answer))
-        });
-        let mut added = 0;
-        let record = self.change();
-        // Sessions rest more than they grow: no room is kept for messages to come.
-        record.messages.reserve_exact(said.len() + 1);
-        for message in said.into_iter().chain([Arc::new(answer)]) {
-            added += message.weight();
-            record.messages.push(message);
-        }
-        record.marks.push(Mark { turn, end: record.end(), is_answered: true });
-        record.head = head;
-        record.turns += 1;
-        record.last_active = now;
-        record.asked = (asked != model).then_some(asked);
-        record.model = model;
-        record.upstream = upstream;
-        self.weight += added;
-        self.trim(room);
-    }
-
-    /// Holds again what was held before a turn that came to nothing. `is_unsure` says that the
-    /// upstream may have taken the turn in all the same: it is not asked again under this id,
-    /// which would tell it the same thing twice.
-    pub(super) fn take_back(&mut self, is_unsure: bool) {
-        if let Some(before) = self.before.take() {
-            let Before { record, weight, standing, is_given } = *before;
-            self.record = record;
-            self.weight = weight;
-            self.standing = standing;
-            self.unsave(if is_given { 0 } else { self.record.end() });
-            self.is_changed |= is_given;
-        }
-        if is_unsure && self.record.upstream.is_some() {
-            self.change().upstream = None;
-        }
-    }
-
-    /// Sends the session's further turns to another model, which will be given the transcript.
-    /// The upstream session is left, by a turn that runs in it once it has ended.
-    pub(super) fn move_to(&mut self, to: ModelName) {
-        if let Some(before) = &mut self.before {
-            redirect(Arc::make_mut(&mut before.record), to.clone());
-        }
-        redirect(self.change(), to);
-        self.leaves_upstream = true;
-    }
-
-    /// The upstream session that was left by a move, if no turn runs in it.
-    pub(super) fn leave_upstream(&mut self) -> Option<UpstreamBinding> {
-        if self.before.is_some() || !std::mem::take(&mut self.leaves_upstream) {
-            return None;
-        }
-        self.record.upstream.is_some().then(|| self.change().upstream.take()).flatten()
-    }
-
     /// Whether nothing was ever said here, and nothing is kept for a next attempt.
     pub(super) fn is_blank(&self) -> bool {
         !self.is_something() && self.spare.is_none()
@@ -524,30 +457,6 @@ impl Conversation {
     fn is_something(&self) -> bool {
         self.is_opened || (!self.record.messages.is_empty() && self.standing != Standing::Branch)
     }
-
-    /// Begins anew, as an upstream does whose session was ended.
-    pub(super) fn start_over(&mut self) {
-        self.truncate(0);
-        let record = self.change();
-        record.head = None;
-        record.upstream = None;
-    }
-
-    /// Says that the upstream refused a turn without beginning it: a session that was to begin
-    /// with it may still begin under the same id.
-    pub(super) fn did_not_begin(&mut self, upstream: UpstreamSessionId) {
-        if self.record.upstream.is_none() {
-            self.spare = Some(upstream);
-        }
-    }
-}
-
-fn redirect(record: &mut Record, to: ModelName) {
-    let before = record.moved.take().map(|moved| moved.from);
-    let asked = before.or_else(|| record.asked.take());
-    let from = asked.unwrap_or_else(|| record.model.clone());
-    record.model = to.clone();
-    record.moved = (from != to).then_some(Moved { from, to });
 }
 
 /// Messages as the turn, the transcript and the count of tokens share them.
@@ -561,25 +470,6 @@ fn found(standing: Standing) -> Origin {
         Standing::FromStore => Origin::Revived,
         Standing::Branch => Origin::Forked,
     }
-}
-
-/// A turn that ended, for the transcript.
-#[derive(Debug)]
-pub(super) struct Committed<'a> {
-    pub(super) turn: TurnId,
-    pub(super) said: Vec<Arc<Message>>,
-    pub(super) answer: Message,
-    /// The upstream session that took the turn in, if that is sure.
-    pub(super) upstream: Option<UpstreamBinding>,
-    /// Who answered.
-    pub(super) model: ModelName,
-    /// Who was asked for.
-    pub(super) asked: ModelName,
-    pub(super) base: Option<Digest>,
-    pub(super) now: SystemTime,
-    pub(super) room: Room,
-    /// What clients may send back with the answer, though it is no part of it.
-    pub(super) phrases: Phrases<'a>,
 }
 
 #[cfg(test)]

@@ -225,7 +225,8 @@ async fn chunks_arrive_as_they_are_written() {
         latencies.push(epoch.elapsed().as_micros().saturating_sub(sent));
     }
     latencies.sort_unstable();
-    assert!(latencies[180] < 10_000, "p90 {} µs", latencies[180]);
+    // Nagle would hold them back for up to 40 ms, half of them for 20; a busy machine only some.
+    assert!(latencies[100] < 10_000, "p50 {} µs", latencies[100]);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! weighs, and a store that writes only what changed holds what is held.
 
 use super::*;
+use crate::store::Mark;
 use crate::turn::{ItemId, Place, Thought};
 
 /// Small, so that transcripts lose their oldest turns.

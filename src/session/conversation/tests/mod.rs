@@ -1,5 +1,7 @@
-use crate::turn::{Confirmation, PendingCall, ToolCall};
+use crate::store::UpstreamBinding;
+use crate::turn::{Confirmation, PendingCall, ToolCall, TurnId};
 
+use super::super::phrases::Phrases;
 use super::*;
 
 mod edits;
