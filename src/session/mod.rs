@@ -34,6 +34,7 @@ mod farewell;
 mod files;
 mod identity;
 mod keeping;
+mod left_out;
 mod listing;
 mod manage;
 mod order;
