@@ -29,6 +29,7 @@ use crate::wire::{Asked, Asks, Defaults, Head, Options, Replied, WireFormat, cal
 use super::apology::{self, Apology};
 use super::follow::{FirstToken, Follow};
 use super::request::{Incoming, read_body};
+use super::responses::wants_thinking;
 use super::surfaces::Surface;
 use super::{Edge, idempotency, references, reply};
 
@@ -251,7 +252,9 @@ impl Edge {
             if format.counts_frames() { (0, seen) } else { (seen.unwrap_or(0), None) };
         let reader = self.sessions.resume(&caller.tenant, turn, after).await?;
         let include_usage = incoming.query("include_usage").as_deref() == Some("true");
-        let options = Options { include_usage, starting_after, ..Options::default() };
+        let seals_thinking = format.counts_frames() && wants_thinking(incoming)?;
+        let options =
+            Options { include_usage, starting_after, seals_thinking, ..Options::default() };
         let head = head_of(&reader, incoming);
         let mut encoder = format.encoder(head.clone(), options);
         for event in reader.already_read() {

@@ -53,6 +53,7 @@ mod generation;
 mod input;
 mod item;
 mod listed;
+mod logprobs;
 mod response;
 mod stream;
 #[cfg(test)]
@@ -109,11 +110,11 @@ impl WireFormat for Responses {
     }
 
     fn whole(&self, head: &Head, _options: Options, events: &[TurnEvent]) -> Bytes {
-        response::write(head, events, None)
+        response::write((head, Options::default()), events, None)
     }
 
     fn unfinished(&self, head: &Head, events: &[TurnEvent]) -> Option<Bytes> {
-        Some(response::write(head, events, None))
+        Some(response::write((head, Options::default()), events, None))
     }
 
     fn counts_frames(&self) -> bool {
@@ -121,18 +122,30 @@ impl WireFormat for Responses {
     }
 
     fn refusal(&self, failure: &Failure) -> Bytes {
-        // What sessions know as messages is sent as input here.
-        if failure.param.as_deref() == Some("messages") {
-            return openai_error::body(&failure.clone().at("input"));
-        }
-        openai_error::body(failure)
+        // What sessions and backends know by the chat's names is sent by others here.
+        let own = match failure.param.as_deref() {
+            Some("messages") => "input",
+            Some("logprobs") => "include",
+            _ => return openai_error::body(failure),
+        };
+        openai_error::body(&failure.clone().at(own))
     }
 }
 
 /// A turn as a response, in whatever state it is. `ended` is when it ended, where it did.
 #[must_use]
-pub fn response(head: &Head, events: &[TurnEvent], ended: Option<SystemTime>) -> Bytes {
-    response::write(head, events, ended)
+pub fn response(asked: (&Head, Options), events: &[TurnEvent], ended: Option<SystemTime>) -> Bytes {
+    response::write(asked, events, ended)
+}
+
+/// Whether `include` of a query wants thinking with what its upstream wants back. What else it
+/// may name is there without being asked for, or never.
+///
+/// # Errors
+/// [`FailureKind::BadRequest`](crate::turn::FailureKind) for a name that OpenAI does not have.
+pub fn includes_thinking(names: &[String]) -> Result<bool, Failure> {
+    let names = names.iter().map(String::as_str);
+    asked::included(names, |_| "include".to_owned()).map(|included| included.thinking)
 }
 
 /// What is said of a response that was deleted.

@@ -334,7 +334,8 @@ fn every_response_on_the_way_is_one_too() {
         let events = dice.turn();
         for head in heads() {
             for end in 0..=events.len() {
-                let body = response(&head, &events[..end], Some(head.created));
+                let body =
+                    response((&head, Options::default()), &events[..end], Some(head.created));
                 check_response(&serde_json::from_slice(&body).unwrap());
             }
         }
