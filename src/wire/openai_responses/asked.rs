@@ -83,6 +83,14 @@ struct Body<'a> {
     user: Option<String>,
     n: Option<Whole>,
     #[serde(borrow)]
+    stream_options: Option<&'a RawValue>,
+    #[serde(borrow)]
+    context_management: Option<&'a RawValue>,
+    #[serde(borrow)]
+    moderation: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt_cache_options: Option<&'a RawValue>,
+    #[serde(borrow)]
     outcrop: Option<Extension<'a, Texts>>,
 }
 
@@ -149,6 +157,22 @@ impl<'a> Body<'a> {
         }
         if self.max_tool_calls.is_some_and(|Whole(most)| most < 1) {
             return Err(wrong("max_tool_calls", "must be 1 or more"));
+        }
+        self.check_what_changes_nothing()
+    }
+
+    /// Members that nothing here heeds have to be of their type all the same.
+    fn check_what_changes_nothing(&self) -> Result<(), Failure> {
+        let members = [
+            ("stream_options", self.stream_options, '{', "must be an object"),
+            ("context_management", self.context_management, '[', "must be a list"),
+            ("moderation", self.moderation, '{', "must be an object"),
+            ("prompt_cache_options", self.prompt_cache_options, '{', "must be an object"),
+        ];
+        for (name, sent, opening, why) in members {
+            if sent.is_some_and(|raw| !raw.get().starts_with(opening)) {
+                return Err(wrong(name, why));
+            }
         }
         Ok(())
     }

@@ -17,9 +17,10 @@
 //! | `tools`, `tool_choice` | functions and custom tools, see `tools`; OpenAI's own are refused |
 //! | `text.format`, `max_output_tokens`, `temperature`, `top_p`, `parallel_tool_calls`, `reasoning.effort`, `service_tier` | for the backend |
 //! | `reasoning.summary` | thinking is wanted, and comes as a summary: the thinking itself |
-//! | `include` | `reasoning.encrypted_content` brings thinking with its `carrier`; others are accepted |
+//! | `include` | `reasoning.encrypted_content` brings thinking with its `carrier`, `message.output_text.logprobs` how likely the tokens were, `top_logprobs` each of them, where the upstream tells it; others are accepted |
 //! | `prompt` | refused |
-//! | `truncation`, `max_tool_calls`, `top_logprobs`, `stream_options`, unknown members | accepted, change nothing |
+//! | `truncation` | what becomes of what is too long, see [`Overflow`](crate::turn::request::Overflow) |
+//! | `max_tool_calls`, `stream_options`, `context_management`, `moderation`, `prompt_cache_options`, unknown members | accepted, change nothing |
 //! | `outcrop` | as in [the chat](super::openai_chat) |
 //!
 //! What is answered, beyond OpenAI's: `outcrop.citations` on a text, `outcrop.confirmation` on a
@@ -122,13 +123,32 @@ impl WireFormat for Responses {
     }
 
     fn refusal(&self, failure: &Failure) -> Bytes {
-        // What sessions and backends know by the chat's names is sent by others here.
-        let own = match failure.param.as_deref() {
-            Some("messages") => "input",
-            Some("logprobs") => "include",
-            _ => return openai_error::body(failure),
-        };
-        openai_error::body(&failure.clone().at(own))
+        match failure.param.as_deref().and_then(own_name) {
+            Some(own) => openai_error::body(&failure.clone().at(own)),
+            None => openai_error::body(failure),
+        }
+    }
+}
+
+/// Members that sessions, backends and upstreams know by the chat's names.
+const NAMES: &[(&str, &str)] = &[
+    ("messages", "input"),
+    ("logprobs", "include"),
+    ("max_completion_tokens", "max_output_tokens"),
+    ("max_tokens", "max_output_tokens"),
+    ("reasoning_effort", "reasoning.effort"),
+    ("response_format", "text.format"),
+    ("verbosity", "text.verbosity"),
+];
+
+/// The name by which a client sent what the chat calls so; none where it is the same. What is
+/// below a member has a place there that it has not here.
+fn own_name(param: &str) -> Option<String> {
+    let top = param.split(['.', '[']).next().unwrap_or(param);
+    match NAMES.iter().find(|(chat, _)| *chat == top) {
+        Some((_, own)) => Some((*own).to_owned()),
+        None => (top == "tools" && param.contains(".function."))
+            .then(|| param.replace(".function.", ".")),
     }
 }
 
