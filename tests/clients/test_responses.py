@@ -178,6 +178,22 @@ def test_what_is_in_no_table_fails_the_check(client):
             check_item(item)
 
 
+def test_what_is_to_be_included_is_asked_for_as_the_sdk_writes_lists(client):
+    made = client.responses.create(**THINKS)
+    assert made.output[0].type == "reasoning" and made.output[0].encrypted_content is None
+    include = ["reasoning.encrypted_content"]
+    assert client.responses.retrieve(made.id, include=include).output[0].encrypted_content
+    *_, last = client.responses.retrieve(made.id, include=include, stream=True)
+    assert last.response.output[0].encrypted_content
+    check_page(client.responses.input_items.list(made.id, include=include))
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.retrieve(made.id, include=["everything"])
+    assert caught.value.param == "include"
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(model=MODEL, input="hello", include=[LOGPROBS])
+    assert caught.value.param == "include"
+
+
 # --- going on ----------------------------------------------------------------------------------
 
 
