@@ -101,7 +101,7 @@ pub(super) fn items_before(
 }
 
 /// What each turn brought to a session, in order.
-fn brought(record: &Record) -> impl Iterator<Item = (&Mark, &[Arc<Message>])> {
+pub(super) fn brought(record: &Record) -> impl Iterator<Item = (&Mark, &[Arc<Message>])> {
     let mut from = 0;
     record.marks.iter().map(move |mark| {
         let end = usize::try_from(mark.end.saturating_sub(record.dropped)).unwrap_or(usize::MAX);

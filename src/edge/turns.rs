@@ -21,7 +21,6 @@ use crate::turn::ids::BadId;
 use crate::turn::request::{DisconnectPolicy, named};
 use crate::turn::{
     Failure, FailureKind, RequestId, SessionHints, SessionId, TurnEvent, TurnId, TurnPolicy, Usage,
-    tokens,
 };
 use crate::wire::sse::parse_event_id;
 use crate::wire::{Asked, Asks, Defaults, Head, Options, Replied, WireFormat, caller};
@@ -31,7 +30,7 @@ use super::follow::{FirstToken, Follow};
 use super::request::{Incoming, read_body};
 use super::responses::wants_thinking;
 use super::surfaces::Surface;
-use super::{Edge, idempotency, references, reply};
+use super::{Edge, counting, idempotency, references, reply};
 
 /// A body, and the dialects of the exchange that it begins.
 struct Spoken {
@@ -152,7 +151,8 @@ impl Edge {
             Asks::Tokens(write) => {
                 let route = self.routes.find(asked.request.model.as_ref())?;
                 caller.may_use(&route.model.name)?;
-                let counted = write(tokens::estimate_request(&asked.request));
+                let count = counting::count(&self.sessions, &caller.tenant, asked.request).await?;
+                let counted = write(count);
                 let json = HeaderValue::from_static("application/json");
                 let mut response = reply::bytes(StatusCode::OK, json, counted);
                 let wanted = spoken.reply.headers(&incoming.id, Replied::Whole(&[]));

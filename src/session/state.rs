@@ -260,6 +260,7 @@ impl State {
         if submit.call.request.hints.must_exist && !self.is_somebody() {
             let message = "no conversation of this id exists";
             let failure = Failure::new(FailureKind::ConversationNotFound, message);
+            let failure = failure.at("conversation");
             return Some(Refused::Failed(failure));
         }
         let turn = submit.goes_on_from.as_ref()?;

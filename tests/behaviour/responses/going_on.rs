@@ -1,9 +1,9 @@
 //! Responses that go on from others: chains, branches, and what cannot be gone on from.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::broker::{Broker, Setup};
-use crate::respond::Respond;
+use crate::respond::{Respond, Responded};
 
 use super::{NOBODYS, status_of, told, with_model};
 
@@ -109,4 +109,42 @@ async fn a_response_goes_on_from_one_or_in_a_conversation_but_not_both() {
     assert_eq!((both.status, both.refusal().2), (400, "conversation"));
     let both = ask().header("x-session-id", "one").send().await;
     assert_eq!((both.status, both.refusal().2), (400, "previous_response_id"));
+}
+
+#[tokio::test]
+async fn tokens_are_counted_with_what_a_request_goes_on_from() {
+    let broker = Broker::start().await;
+    let first = Respond::to(&broker, "count to 60").complete().await;
+    let second = Respond::to(&broker, "count to 90").after(&first).complete().await;
+    let made = broker.post(
+        "/v1/conversations",
+        &json!({ "items": [
+        { "role": "user", "content": "word ".repeat(50) },
+    ] }),
+    );
+    let made = made.send().await.json().await;
+    let count = async |members: Value| {
+        let mut body = json!({ "model": "agent", "input": "hello" });
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        Responded::of(broker.post("/v1/responses/input_tokens", &body).send().await).await
+    };
+    let tokens = async |members: Value| count(members).await.body["input_tokens"].as_u64().unwrap();
+    let alone = tokens(json!({})).await;
+    let after_one = tokens(json!({ "previous_response_id": first.id() })).await;
+    let after_two = tokens(json!({ "previous_response_id": second.id() })).await;
+    // Roughly: by their length until the vocabulary is loaded.
+    assert!(
+        after_one > alone + 40 && after_two > after_one + 60,
+        "{alone} {after_one} {after_two}"
+    );
+    assert!(tokens(json!({ "conversation": made["id"] })).await >= alone + 40);
+    let unknown = count(json!({ "previous_response_id": NOBODYS })).await;
+    assert_eq!(
+        unknown.refusal(),
+        (400, "previous_response_not_found", "previous_response_id"),
+        "{unknown:?}"
+    );
+    let unknown = count(json!({ "conversation": "conv_1" })).await;
+    assert_eq!(unknown.refusal(), (404, "conversation_not_found", "conversation"));
+    assert_eq!(broker.calls().await.len(), 2);
 }
