@@ -290,9 +290,10 @@ impl State {
 
     fn accept(&mut self, submit: Submit, place: fn(&mut Self, Accepted)) {
         let Submit { writer, call, permit, detached, reply, .. } = submit;
-        // A client that is gone is told by its reader, which cuts the turn.
-        let _ = reply.send(Ok(()));
         place(self, Accepted { writer, call, permit, detached, record: None });
+        // The store knows the turn by now: who is told its id may look for it at once. A client
+        // that is gone is told by its reader, which cuts the turn.
+        let _ = reply.send(Ok(()));
     }
 
     fn refuse(&self, submit: Submit, failure: Failure) {

@@ -166,3 +166,14 @@ async fn a_stream_is_resumed_after_a_restart_and_a_crash_as_far_as_it_was_kept()
     let refused = stream(whole.id(), whole.frames.len()).await;
     assert_eq!((refused.status, refused.refusal().2), (400, "starting_after"));
 }
+
+#[tokio::test]
+async fn a_response_is_found_as_soon_as_its_id_is_told() {
+    let broker = Broker::start().await;
+    let asked = (0..60).map(|_| async {
+        let begun = Respond::to(&broker, "count to 3").in_background().send().await;
+        let found = begun.get(&broker, "").await;
+        assert_eq!((found.status, found.id()), (200, begun.id()), "{found:?}");
+    });
+    futures_util::future::join_all(asked).await;
+}
