@@ -30,6 +30,7 @@ pub mod listener;
 
 mod apology;
 mod conversations;
+mod counting;
 mod embeddings;
 mod files;
 mod follow;

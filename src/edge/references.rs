@@ -2,12 +2,15 @@
 //! are kept: in the turns that brought them, or in the session that the request goes on in.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::session::Sessions;
-use crate::store::{Record, StoredTurn};
-use crate::turn::{Failure, FailureKind, ItemId, SessionKey, TenantId, TurnId, TurnRequest};
+use crate::store::{Mark, Record, StoredTurn, TurnRecord};
+use crate::turn::{
+    Failure, FailureKind, ItemId, Message, SessionKey, TenantId, TurnId, TurnRequest,
+};
 use crate::wire::openai_responses::{self, input_items, items_of, output_items};
 
 /// Turns that the items of one request may be of.
@@ -75,16 +78,36 @@ fn items_of_turn(stored: &StoredTurn) -> Vec<(ItemId, Value)> {
 
 /// The items of what a session holds, the oldest first: of one turn, or of all.
 pub(super) fn items_of_session(record: &Record, only: Option<&TurnId>) -> Vec<(ItemId, Value)> {
-    let mut items = Vec::new();
+    let wanted = brought(record).filter(|(mark, _)| only.is_none_or(|only| *only == mark.turn));
+    wanted.flat_map(|(mark, brought)| items_of(&mark.turn, brought, mark.is_answered)).collect()
+}
+
+/// The items that a session held before one of its turns, the oldest first. Of a turn that left
+/// nothing there it is known only what it went on from, or while it runs.
+pub(super) fn items_before(
+    session: &Record,
+    turn: &TurnRecord,
+    is_running: bool,
+) -> Vec<(ItemId, Value)> {
+    let place = |turn: &TurnId| session.marks.iter().position(|mark| mark.turn == *turn);
+    let count = match (place(&turn.turn), &turn.previous) {
+        (Some(own), _) => own,
+        (None, _) if is_running => session.marks.len(),
+        (None, Some(previous)) => place(previous).map_or(0, |previous| previous + 1),
+        (None, None) => 0,
+    };
+    let before = brought(session).take(count);
+    before.flat_map(|(mark, brought)| items_of(&mark.turn, brought, mark.is_answered)).collect()
+}
+
+/// What each turn brought to a session, in order.
+pub(super) fn brought(record: &Record) -> impl Iterator<Item = (&Mark, &[Arc<Message>])> {
     let mut from = 0;
-    for mark in &record.marks {
+    record.marks.iter().map(move |mark| {
         let end = usize::try_from(mark.end.saturating_sub(record.dropped)).unwrap_or(usize::MAX);
         let end = end.clamp(from, record.messages.len());
         let brought = &record.messages[from..end];
         from = end;
-        if only.is_none_or(|only| *only == mark.turn) {
-            items.extend(items_of(&mark.turn, brought, mark.is_answered));
-        }
-    }
-    items
+        (mark, brought)
+    })
 }

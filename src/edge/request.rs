@@ -34,7 +34,24 @@ impl Incoming {
     pub(super) fn query(&self, name: &str) -> Option<String> {
         let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
         let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
-        percent_decode(value)
+        // What is no text is no value either, and not as if nothing had been said.
+        Some(percent_decode(value).unwrap_or_else(|| char::REPLACEMENT_CHARACTER.to_string()))
+    }
+
+    /// Every value of a parameter that may come several times: as `name`, or `name[]` and
+    /// `name[0]`, by which SDKs write lists. What is not UTF-8 is no name of
+    /// anything.
+    pub(super) fn query_list(&self, name: &str) -> Vec<String> {
+        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        let named = pairs.filter(|(key, _)| {
+            let key = percent_decode(key).unwrap_or_default();
+            let index = key.strip_prefix(name).unwrap_or("x");
+            index.is_empty() || (index.starts_with('[') && index.ends_with(']'))
+        });
+        let value = |value| {
+            percent_decode(value).unwrap_or_else(|| char::REPLACEMENT_CHARACTER.to_string())
+        };
+        named.map(|(_, it)| value(it)).collect()
     }
 
     /// The format that the answer is wanted in, where the query says (`target_format`).

@@ -1,18 +1,20 @@
 //! Responses that are kept, over HTTP, as OpenAI's Responses API has them: read, followed,
 //! cancelled, deleted. They are made where models are spoken to.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::HeaderValue;
+use serde_json::Value;
 use warp::reply::Response;
 
 use crate::gate::Caller;
 use crate::store::{StoredTurn, TurnRecord};
-use crate::turn::{Failure, FailureKind, TurnId};
+use crate::turn::{Failure, FailureKind, ItemId, TurnEvent, TurnId};
 use crate::wire::openai_responses::{self, Responses, Wanted};
 use crate::wire::sse::parse_event_id;
 use crate::wire::{Head, Options, WireFormat as _};
 
+use super::references::items_before;
 use super::request::Incoming;
 use super::{Edge, reply};
 
@@ -25,7 +27,7 @@ pub(super) enum OfResponse {
     Delete,
     /// A stop to one that runs in the background.
     Cancel,
-    /// What it was asked.
+    /// What its model was given.
     InputItems,
 }
 
@@ -45,7 +47,9 @@ impl Edge {
             }
             OfResponse::Read => {
                 let stored = self.sessions.turn(&caller.tenant, &turn).await?;
-                Ok(json(written(&stored, incoming)))
+                let seals_thinking = wants_thinking(incoming)?;
+                let options = Options { seals_thinking, ..Options::default() };
+                Ok(json(written(&stored, options, incoming)))
             }
             OfResponse::Delete => {
                 self.sessions.remove_turn(&caller.tenant, &turn).await?;
@@ -54,14 +58,26 @@ impl Edge {
             OfResponse::Cancel => {
                 self.sessions.cancel(&caller.tenant, &turn).await?;
                 let stored = self.sessions.turn(&caller.tenant, &turn).await?;
-                Ok(json(written(&stored, incoming)))
+                Ok(json(written(&stored, Options::default(), incoming)))
             }
             OfResponse::InputItems => {
                 let stored = self.sessions.turn(&caller.tenant, &turn).await?;
-                let items = openai_responses::input_items(&turn, &stored.record.said);
-                page(&items, incoming)
+                page(&self.given(&stored).await?, incoming)
             }
         }
+    }
+
+    /// What the model was given with a response: what its session held before, and what it
+    /// brought.
+    async fn given(&self, stored: &StoredTurn) -> Result<Vec<(ItemId, Value)>, Failure> {
+        let record = &stored.record;
+        let mut items = match self.sessions.read(&record.key).await {
+            Ok(held) => items_before(&held.record, record, stored.ended.is_none()),
+            Err(failure) if failure.kind == FailureKind::SessionNotFound => Vec::new(),
+            Err(failure) => return Err(failure),
+        };
+        items.extend(openai_responses::input_items(&record.turn, &record.said));
+        Ok(items)
     }
 
     /// The stream of a response from its beginning, or after the frame that the client has; live
@@ -74,13 +90,10 @@ impl Edge {
     ) -> Result<Response, Failure> {
         let after = starting_after(incoming, turn)?;
         let stored = self.sessions.turn(&caller.tenant, turn).await?;
-        if let Some(after) = after
-            && stored.ended.is_some()
-            && !has_frame(&stored, incoming, after)
-        {
-            let message = "starting_after is beyond the last event of this response";
-            return Err(Failure::bad_field("starting_after", message));
-        }
+        let after = match after {
+            Some(after) if stored.ended.is_some() => Some(within(&stored, incoming, after)?),
+            after => after,
+        };
         let followed = self.follow(incoming, &Responses, caller, (turn, after)).await;
         // Deleted since it was looked up.
         followed.map_err(|failure| match failure.kind {
@@ -91,16 +104,22 @@ impl Edge {
 }
 
 /// A page of a list, as the query wants it.
-pub(super) fn page(
-    items: &[(crate::turn::ItemId, serde_json::Value)],
-    incoming: &Incoming,
-) -> Result<Response, Failure> {
+pub(super) fn page(items: &[(ItemId, Value)], incoming: &Incoming) -> Result<Response, Failure> {
+    // What may be included is there, or never.
+    wants_thinking(incoming)?;
     let asked = ["limit", "order", "after"].map(|name| incoming.query(name));
     let [limit, order, after] = asked.each_ref().map(|value| value.as_deref());
     // SDKs leave out what nobody asked for; forms send it empty.
     let said = |value: Option<_>| value.filter(|value: &&str| !value.is_empty());
     let wanted = Wanted { limit: said(limit), order: said(order), after: said(after) };
     Ok(reply::json(StatusCode::OK, &openai_responses::page(items, wanted)?))
+}
+
+/// Whether thinking is to come with what its upstream wants back (`include`).
+pub(super) fn wants_thinking(incoming: &Incoming) -> Result<bool, Failure> {
+    let mut named = incoming.query_list("include");
+    named.retain(|name| !name.is_empty());
+    openai_responses::includes_thinking(&named)
 }
 
 fn wants_stream(incoming: &Incoming) -> Result<bool, Failure> {
@@ -136,20 +155,34 @@ fn starting_after(incoming: &Incoming, turn: &TurnId) -> Result<Option<u64>, Fai
     })
 }
 
-/// Whether the stream of a turn that has ended has a frame of this number.
-fn has_frame(stored: &StoredTurn, incoming: &Incoming, number: u64) -> bool {
-    let options = Options { starting_after: number.checked_sub(1), ..Options::default() };
-    let mut encoder = Responses.encoder(head(&stored.record, incoming), options);
-    let mut out = bytes::BytesMut::new();
+/// The number after which the stream of a turn that has ended goes on. What a crash took was seen
+/// by clients, under numbers that the end has now, or none: whoever has these hears the end.
+fn within(stored: &StoredTurn, incoming: &Incoming, after: u64) -> Result<u64, Failure> {
+    let mut encoder = Responses.encoder(head(&stored.record, incoming), Options::default());
+    let mut out = BytesMut::new();
     encoder.open(&mut out);
     for (sequence, event) in (1..).zip(&stored.events) {
         encoder.event(sequence, event, &mut out);
     }
-    !out.is_empty()
+    let frames = out.windows(2).filter(|pair| pair == b"\n\n").count();
+    let last = u64::try_from(frames).unwrap_or(u64::MAX).saturating_sub(1);
+    let is_broken = matches!(
+        stored.events.last(),
+        Some(TurnEvent::Failed(failure)) if failure.kind == FailureKind::Internal
+    );
+    if is_broken && after >= last {
+        return Ok(last.saturating_sub(1));
+    }
+    if after > last {
+        let message = "starting_after is beyond the last event of this response";
+        return Err(Failure::bad_field("starting_after", message));
+    }
+    Ok(after)
 }
 
-fn written(stored: &StoredTurn, incoming: &Incoming) -> Bytes {
-    openai_responses::response(&head(&stored.record, incoming), &stored.events, stored.ended)
+fn written(stored: &StoredTurn, options: Options, incoming: &Incoming) -> Bytes {
+    let head = head(&stored.record, incoming);
+    openai_responses::response((&head, options), &stored.events, stored.ended)
 }
 
 fn head(record: &TurnRecord, incoming: &Incoming) -> Head {

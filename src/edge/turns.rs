@@ -21,7 +21,6 @@ use crate::turn::ids::BadId;
 use crate::turn::request::{DisconnectPolicy, named};
 use crate::turn::{
     Failure, FailureKind, RequestId, SessionHints, SessionId, TurnEvent, TurnId, TurnPolicy, Usage,
-    tokens,
 };
 use crate::wire::sse::parse_event_id;
 use crate::wire::{Asked, Asks, Defaults, Head, Options, Replied, WireFormat, caller};
@@ -29,8 +28,9 @@ use crate::wire::{Asked, Asks, Defaults, Head, Options, Replied, WireFormat, cal
 use super::apology::{self, Apology};
 use super::follow::{FirstToken, Follow};
 use super::request::{Incoming, read_body};
+use super::responses::wants_thinking;
 use super::surfaces::Surface;
-use super::{Edge, idempotency, references, reply};
+use super::{Edge, counting, idempotency, references, reply};
 
 /// A body, and the dialects of the exchange that it begins.
 struct Spoken {
@@ -151,7 +151,8 @@ impl Edge {
             Asks::Tokens(write) => {
                 let route = self.routes.find(asked.request.model.as_ref())?;
                 caller.may_use(&route.model.name)?;
-                let counted = write(tokens::estimate_request(&asked.request));
+                let count = counting::count(&self.sessions, &caller.tenant, asked.request).await?;
+                let counted = write(count);
                 let json = HeaderValue::from_static("application/json");
                 let mut response = reply::bytes(StatusCode::OK, json, counted);
                 let wanted = spoken.reply.headers(&incoming.id, Replied::Whole(&[]));
@@ -251,7 +252,9 @@ impl Edge {
             if format.counts_frames() { (0, seen) } else { (seen.unwrap_or(0), None) };
         let reader = self.sessions.resume(&caller.tenant, turn, after).await?;
         let include_usage = incoming.query("include_usage").as_deref() == Some("true");
-        let options = Options { include_usage, starting_after, ..Options::default() };
+        let seals_thinking = format.counts_frames() && wants_thinking(incoming)?;
+        let options =
+            Options { include_usage, starting_after, seals_thinking, ..Options::default() };
         let head = head_of(&reader, incoming);
         let mut encoder = format.encoder(head.clone(), options);
         for event in reader.already_read() {

@@ -35,6 +35,7 @@ mod farewell;
 mod files;
 mod identity;
 mod keeping;
+mod left_out;
 mod listing;
 mod loading;
 mod manage;

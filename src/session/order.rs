@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use crate::backend::{Ask, Route};
 use crate::config::Profile;
 use crate::store::Record;
-use crate::turn::{Failure, Message, ModelName, Pending, Role, TurnRequest};
+use crate::turn::request::Overflow;
+use crate::turn::{Failure, FailureKind, Message, ModelName, Pending, Role, TurnRequest};
 
 use super::actor::Call;
 use super::attempt::Order;
@@ -41,9 +42,28 @@ pub(super) fn prepare(
         handed_back: request.handed_back.is_some().then_some(&read),
     };
     match held.prepare(&arrival) {
-        Ok(prepared) => (prepared, None),
+        Ok(prepared) => match check_that_all_is_told(held.record(), request, &prepared) {
+            Ok(()) => (prepared, None),
+            Err(failure) => (held.nothing_new(), Some(failure)),
+        },
         Err(failure) => (held.nothing_new(), Some(failure)),
     }
+}
+
+/// Refuses a turn whose client wants all to be told, where the session has let go of some of it
+/// and the upstream does not remember it either.
+fn check_that_all_is_told(
+    record: &Record,
+    request: &TurnRequest,
+    prepared: &Prepared,
+) -> Result<(), Failure> {
+    let is_retold = !prepared.history.is_empty();
+    if request.overflow != Overflow::Refuse || record.dropped == 0 || !is_retold {
+        return Ok(());
+    }
+    let message = "the session has let go of its oldest messages, so the model cannot be told all \
+                   of it; send truncation: auto, or begin a new conversation";
+    Err(Failure::new(FailureKind::ContextLengthExceeded, message).at("truncation"))
 }
 
 fn read_results(

@@ -11,7 +11,7 @@ use tracing::Span;
 use crate::backend::{Ask, Route};
 use crate::metrics::{Outcome as OutcomeLabel, Presence};
 use crate::store::{Record, TurnRecord};
-use crate::turn::request::DisconnectPolicy;
+use crate::turn::request::{DisconnectPolicy, Overflow};
 use crate::turn::{
     Failure, FailureKind, Fold, Keeping, Message, ModelName, TurnEvent, TurnId, UpstreamSessionId,
 };
@@ -22,6 +22,7 @@ use super::conversation::Conversation;
 use super::env::Env;
 use super::identity::Digest;
 use super::keeping::turn_record;
+use super::left_out::LeftOut;
 use super::order::{history_for, instructions, order, prepare};
 use super::pump::{Outcome, Pumped};
 use super::slow::silence_timer;
@@ -46,6 +47,8 @@ pub(super) struct Running {
     /// How many of these the upstream is told as history: a client that has spoken elsewhere
     /// brings what was said there.
     pub(super) retold: usize,
+    /// What the upstream is not told, since it found the whole too long.
+    pub(super) left_out: LeftOut,
     /// Whether the turn only collects results of a hand-over.
     pub(super) collects: bool,
     /// Whether the upstream session may wait for results that we know nothing of.
@@ -139,6 +142,7 @@ impl Running {
             others: candidates,
             said,
             retold,
+            left_out: LeftOut::default(),
             collects,
             is_doubtful,
             left_behind,
@@ -191,6 +195,16 @@ impl Running {
             self.attempt = self.anew(again, held, route, model);
             return true;
         }
+        if failure.kind == FailureKind::ContextLengthExceeded && self.leave_out(held) {
+            let (route, model) = (Arc::clone(&self.attempt.route), self.attempt.model.clone());
+            tracing::info!(
+                parent: &self.span,
+                messages = self.left_out.messages,
+                "the conversation is too long for the model; its oldest messages are left out"
+            );
+            self.attempt = self.anew(again, held, route, model);
+            return true;
+        }
         if !may_fall_back(failure) {
             return false;
         }
@@ -211,8 +225,19 @@ impl Running {
     /// Goes on with another model; the call of the one before is dropped.
     pub(super) fn go_to(&mut self, again: Again<'_>, held: &Conversation, route: Arc<Route>) {
         let model = route.model.name.clone();
+        // It may be able to read more.
+        self.left_out = LeftOut::default();
         self.attempt = self.anew(again, held, route, model);
         self.attempt.arm_deadline(&self.call, self.others.front());
+    }
+
+    /// Leaves more of the oldest out, where the client allows it; says whether it did.
+    fn leave_out(&mut self, held: &Conversation) -> bool {
+        // Results of a hand-over belong to what the upstream itself remembers.
+        let may = self.call.request.overflow == Overflow::DropOldest && !self.attempt.answers_calls;
+        let (told, new) = self.said.split_at(self.retold);
+        let history = [held.record().messages.as_slice(), told].concat();
+        may && self.left_out.grow(&history, new)
     }
 
     /// Asks in an upstream session that knows nothing of what was said.
@@ -226,7 +251,8 @@ impl Running {
         let Again { actor, env, serial } = again;
         let record = held.record();
         let (told, new) = self.said.split_at(self.retold);
-        let history = record.messages.iter().chain(told).cloned().collect();
+        let history = record.messages.iter().chain(told).skip(self.left_out.messages);
+        let history = history.cloned().collect();
         let ask = Ask {
             key: record.key.clone(),
             upstream: UpstreamSessionId::generate(),

@@ -122,6 +122,7 @@ impl State {
         if submit.call.request.hints.must_exist && !self.is_somebody() {
             let message = "no conversation of this id exists";
             let failure = Failure::new(FailureKind::ConversationNotFound, message);
+            let failure = failure.at("conversation");
             return Some(Refused::Failed(failure));
         }
         let turn = submit.goes_on_from.as_ref()?;
@@ -151,9 +152,10 @@ impl State {
 
     fn accept(&mut self, submit: Submit, place: fn(&mut Self, Accepted)) {
         let Submit { writer, call, permit, detached, reply, .. } = submit;
-        // A client that is gone is told by its reader, which cuts the turn.
-        let _ = reply.send(Ok(()));
         place(self, Accepted { writer, call, permit, detached, record: None });
+        // The store knows the turn by now: who is told its id may look for it at once. A client
+        // that is gone is told by its reader, which cuts the turn.
+        let _ = reply.send(Ok(()));
     }
 
     pub(super) fn refuse(&self, submit: Submit, failure: Failure) {

@@ -147,7 +147,11 @@ impl Sessions {
     }
 
     /// The session of a turn that a request goes on from.
-    pub(super) async fn session_of(
+    ///
+    /// # Errors
+    /// `PreviousResponseNotFound` at `previous_response_id` for a turn that is unknown, another
+    /// tenant's, not kept or not ended.
+    pub async fn session_of(
         &self,
         tenant: &TenantId,
         previous: &TurnId,

@@ -53,6 +53,8 @@ pub struct TurnRequest {
     pub disconnect_policy: Option<DisconnectPolicy>,
     /// What of the turn is kept once it is over.
     pub keeping: Keeping,
+    /// What happens where more was said than can be told.
+    pub overflow: Overflow,
     /// Whether the messages are what is new, whatever they look like, and the instructions only
     /// this turn's. Otherwise they may be the whole conversation, which is found out; so they
     /// may where the request names nothing that it goes on from.
@@ -101,6 +103,18 @@ pub enum Keeping {
     Turn,
     /// Nothing: the session ends with the turn, and one that it goes on from stays as it is.
     Nothing,
+}
+
+/// What happens where more was said in a session than its model can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// What the session has let go of is not told; what the upstream finds too long is refused.
+    #[default]
+    Usual,
+    /// The oldest turns are left out until the upstream can read the rest.
+    DropOldest,
+    /// Both are refused.
+    Refuse,
 }
 
 /// The client's name for a request that it may repeat.

@@ -223,6 +223,9 @@ pub struct Options {
     /// OpenAI responses, `starting_after`: the number of the last frame that the client has.
     /// Such an encoder is given every event from the first, and writes what is new.
     pub starting_after: Option<u64>,
+    /// OpenAI responses, `include` of a request that reads one: whether thinking comes with what
+    /// its upstream wants back, also where the request that made it did not ask for that.
+    pub seals_thinking: bool,
     /// Converse, `/stop_sequence` among `additionalModelResponseFieldPaths`: whether the answer
     /// says which text ended it.
     pub tells_stop: bool,
@@ -230,7 +233,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { include_usage: false, accumulated: true, starting_after: None, tells_stop: false }
+        Self {
+            include_usage: false,
+            accumulated: true,
+            starting_after: None,
+            seals_thinking: false,
+            tells_stop: false,
+        }
     }
 }
 

@@ -152,6 +152,20 @@ test("a conversation holds what was said in it", async () => {
   await assert.rejects(client.conversations.retrieve(conversation.id), { status: 404 });
 });
 
+test("what is to be included is asked for as the SDK writes lists", async () => {
+  const model = "openai/gpt-4o";
+  const include = ["message.output_text.logprobs"];
+  const made = await client.responses.create({ model, input: "count to 3", include, top_logprobs: 2 });
+  const { text, logprobs } = made.output[0].content[0];
+  assert.equal(logprobs.map((entry) => entry.token).join(""), text);
+  const kept = await client.responses.retrieve(made.id, { include });
+  assert.deepEqual(kept.output, made.output);
+  await assert.rejects(client.responses.retrieve(made.id, { include: ["everything"] }), {
+    status: 400,
+    param: "include",
+  });
+});
+
 test("the input of a response comes page by page", async () => {
   const input = ["one", "two", "three"].map((content) => ({ role: "user", content }));
   const made = await client.responses.create({ model: MODEL, input });

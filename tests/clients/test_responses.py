@@ -5,9 +5,18 @@ import json
 
 import openai
 import pytest
-from conftest import BROKER, CLAUDE, MODEL, PRESENTED_KEY, each_model, emulator_settings
+from conftest import (
+    BROKER,
+    CLAUDE,
+    GPT,
+    MODEL,
+    PRESENTED_KEY,
+    each_model,
+    emulator_settings,
+)
 from pydantic import BaseModel
 from responses_schema import (
+    EVENTS,
     check_conversation,
     check_events,
     check_item,
@@ -111,6 +120,80 @@ def test_failures_are_the_sdks_own_errors(client, mark):
     assert failed.status == "failed" and failed.error.code == "server_error"
 
 
+# --- every event -------------------------------------------------------------------------------
+
+NOTE = {"type": "custom", "name": "note"}
+LOGPROBS = "message.output_text.logprobs"
+THINKS = {"model": CLAUDE, "input": "think: Hm.; say: Yes.", "reasoning": {"effort": "low"}}
+SEALED = {"reasoning": {"effort": "low", "summary": "auto"}}
+EVERY_KIND = [
+    {"input": "count to 3"},
+    {"input": "count to 3", "background": True},
+    {"input": "say: Good news.; cite: all Boats: no fees."},
+    {"input": "count to 5", "extra_body": emulator_settings(fault="cut:2")},
+    {"input": "call: forecast city=Oslo; call: flights to=Oslo"},
+    THINKS,
+    {**THINKS, **SEALED, "include": ["reasoning.encrypted_content"]},
+    {"model": CLAUDE, "input": "call: note input=hello", "tools": [NOTE]},
+    {"model": GPT, "input": "count to 50", "max_output_tokens": 16},
+    {"model": GPT, "input": "say: well; stop: content_filtered"},
+    {"model": GPT, "input": "count to 3", "include": [LOGPROBS], "top_logprobs": 2},
+]
+
+
+def test_every_kind_of_event_is_sent_and_holds_to_the_schema(client):
+    sent, items = set(), set()
+    for members in EVERY_KIND:
+        events = list(client.responses.create(**{"model": MODEL, **members}, stream=True))
+        check_events(events)
+        sent.update(event.type for event in events)
+        kept = check_response(client.responses.retrieve(events[0].response.id))
+        items.update(item.type for item in kept.output)
+        assert kept.output == events[-1].response.output
+        again = list(client.responses.retrieve(kept.id, stream=True))
+        assert again == events
+    assert sent == set(EVENTS), "the table has every event that is sent, and no other"
+    assert items == {"message", "function_call", "custom_tool_call", "reasoning"}
+
+
+def test_what_is_in_no_table_fails_the_check(client):
+    events = [event.to_dict(mode="json") for event in client.responses.create(
+        model=MODEL, input="count to 3", stream=True
+    )]
+    check_events(events)
+    delta = next(event for event in events if event["type"] == "response.output_text.delta")
+    spoiled = [
+        {**delta, "type": "response.output_text.spoken"},
+        {**delta, "delta": 5},
+        {**delta, "logprobs": [{"token": "x"}]},
+        {name: value for name, value in delta.items() if name != "item_id"},
+    ]
+    for event in spoiled:
+        at = event["sequence_number"]
+        with pytest.raises(AssertionError):
+            check_events([*events[:at], event, *events[at + 1 :]])
+    message = events[-1]["response"]["output"][0]
+    for item in [{**message, "type": "sermon"}, {**message, "content": [{"type": "song"}]}]:
+        with pytest.raises(AssertionError):
+            check_item(item)
+
+
+def test_what_is_to_be_included_is_asked_for_as_the_sdk_writes_lists(client):
+    made = client.responses.create(**THINKS)
+    assert made.output[0].type == "reasoning" and made.output[0].encrypted_content is None
+    include = ["reasoning.encrypted_content"]
+    assert client.responses.retrieve(made.id, include=include).output[0].encrypted_content
+    *_, last = client.responses.retrieve(made.id, include=include, stream=True)
+    assert last.response.output[0].encrypted_content
+    check_page(client.responses.input_items.list(made.id, include=include))
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.retrieve(made.id, include=["everything"])
+    assert caught.value.param == "include"
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(model=MODEL, input="hello", include=[LOGPROBS])
+    assert caught.value.param == "include"
+
+
 # --- going on ----------------------------------------------------------------------------------
 
 
@@ -179,8 +262,10 @@ def test_functions_are_called_and_their_outputs_sent(client, mark, model, stream
         model=model, input=[output], previous_response_id=asked.id, tools=[GET_WEATHER]
     )
     assert f"Done, {mark}." in check_response(done).output_text
-    (listed,) = check_page(client.responses.input_items.list(done.id)).data
-    assert listed.type == "function_call_output" and listed.output == "rain"
+    page = check_page(client.responses.input_items.list(done.id))
+    kinds = ["function_call_output", "function_call", "message", "message"]
+    assert [item.type for item in page] == kinds
+    assert page.data[0].output == "rain" and page.data[1].call_id == call.call_id
 
 
 # --- in the background -------------------------------------------------------------------------

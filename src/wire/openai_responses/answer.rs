@@ -12,13 +12,14 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 
 use crate::turn::{
-    Citation, CollaboratorUsage, Confirmation, Failure, FinishReason, ItemId, OutputFile, Place,
-    TurnEvent, TurnId, Usage,
+    Citation, CollaboratorUsage, Confirmation, Failure, FinishReason, ItemId, Logprobs, OutputFile,
+    Place, TurnEvent, TurnId, Usage,
 };
 use crate::wire::blocks::{Blocks, Opening, Piece, Step};
 
 use super::echo::Manner;
 use super::item::{Body, Item, Progress, Written};
+use super::logprobs;
 
 /// What happens to an item.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) enum Change<'a> {
     Added(&'a Item),
     /// The text, arguments or input of the one that was added last grow by this.
     Grown(&'a str),
+    /// How likely the tokens of the text were that came last: entries with a comma between two.
+    Weighed(&'a [u8]),
     /// It is complete, or cut.
     Done(&'a Item, &'a Written),
 }
@@ -98,8 +101,10 @@ impl Answer {
             }
         }
         self.blocks = blocks;
-        if matches!(event, TurnEvent::Failed(_)) {
-            self.break_off(event, &mut told);
+        match event {
+            TurnEvent::Failed(_) => self.break_off(event, &mut told),
+            TurnEvent::Logprobs(logprobs) => self.weigh(logprobs, &mut told),
+            _ => {}
         }
         self.note(event);
     }
@@ -114,6 +119,23 @@ impl Answer {
         } else {
             self.stop(event, told);
         }
+    }
+
+    /// Puts the likelihoods to the text that is open; those of anything else have no place.
+    fn weigh(&mut self, told_of: &Logprobs, told: &mut impl FnMut(Change<'_>)) {
+        let Some(Item { body: Body::Message { logprobs, .. }, .. }) = &mut self.open else {
+            return;
+        };
+        let mut entries = BytesMut::new();
+        logprobs::write(told_of, &mut entries);
+        if entries.is_empty() {
+            return;
+        }
+        if !logprobs.is_empty() {
+            logprobs.put_u8(b',');
+        }
+        logprobs.put_slice(&entries);
+        told(Change::Weighed(&entries));
     }
 
     /// Takes what is shown with a text or at the end.
@@ -148,7 +170,11 @@ impl Answer {
     ) {
         let is_sealed = self.manner.seals;
         let (counter, place, body): (_, fn(u32) -> Place, _) = match opening {
-            Opening::Text => (&mut self.texts, Place::Text, Body::Message(String::new())),
+            Opening::Text => (
+                &mut self.texts,
+                Place::Text,
+                Body::Message { text: String::new(), logprobs: BytesMut::new() },
+            ),
             Opening::Thinking => {
                 let is_summary = self.manner.summarises;
                 let body =
@@ -180,7 +206,7 @@ impl Answer {
     fn grow(&mut self, piece: Piece<'_>, told: &mut impl FnMut(Change<'_>)) {
         let Some(item) = &mut self.open else { return };
         match (&mut item.body, piece) {
-            (Body::Message(text), Piece::Text(more))
+            (Body::Message { text, .. }, Piece::Text(more))
             | (Body::Thinking { text, .. }, Piece::Thinking(more))
             | (Body::Call { arguments: text, is_custom: false, .. }, Piece::Arguments(more)) => {
                 text.push_str(more);
@@ -209,7 +235,7 @@ impl Answer {
             }
         }
         let written = item.written(progress_at(event), &self.waiting);
-        if matches!(item.body, Body::Message(_)) {
+        if matches!(item.body, Body::Message { .. }) {
             self.waiting.clear();
         }
         if !self.done.is_empty() {

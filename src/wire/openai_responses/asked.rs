@@ -5,6 +5,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use crate::turn::request::Overflow;
 use crate::turn::{
     DisconnectPolicy, Failure, FailureKind, Keeping, Message, Role, SessionHints, TurnRequest,
 };
@@ -23,14 +24,19 @@ use super::input::{Gathered, Input};
 use super::tools::{self, Tools};
 use super::turn_of;
 
-/// What may be included; only the first is known here, the others are never there.
+/// Brings thinking with its [carrier](super::carrier).
+const THINKING: &str = "reasoning.encrypted_content";
+/// Brings how likely the tokens of the answer were, from upstreams that tell it.
+const LOGPROBS: &str = "message.output_text.logprobs";
+/// What may be included. What is not one of the two above belongs to tools that nobody here runs,
+/// or is there without being asked for.
 const INCLUDABLE: &[&str] = &[
-    "reasoning.encrypted_content",
+    THINKING,
+    LOGPROBS,
     "code_interpreter_call.outputs",
     "computer_call_output.output.image_url",
     "file_search_call.results",
     "message.input_image.image_url",
-    "message.output_text.logprobs",
     "web_search_call.action.sources",
     "web_search_call.results",
 ];
@@ -77,6 +83,14 @@ struct Body<'a> {
     user: Option<String>,
     n: Option<Whole>,
     #[serde(borrow)]
+    stream_options: Option<&'a RawValue>,
+    #[serde(borrow)]
+    context_management: Option<&'a RawValue>,
+    #[serde(borrow)]
+    moderation: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt_cache_options: Option<&'a RawValue>,
+    #[serde(borrow)]
     outcrop: Option<Extension<'a, Texts>>,
 }
 
@@ -89,6 +103,7 @@ pub(super) fn decode(sent: &[u8], defaults: &Defaults) -> Result<Asked, Failure>
     let mut request = TurnRequest {
         model: parsed("model", body.model.as_deref())?,
         hints: body.hints()?,
+        overflow: body.overflow()?,
         is_delta: true,
         ..TurnRequest::default()
     };
@@ -99,12 +114,15 @@ pub(super) fn decode(sent: &[u8], defaults: &Defaults) -> Result<Asked, Failure>
     let offered = tools::fill(body.tools.take(), body.tool_choice, &mut allowance, &mut request)?;
     let making = body.making();
     let summarises = making.fill(&mut allowance, &mut request.generation, &mut shown)?;
-    let manner =
-        Manner { custom_tools: offered.custom, summarises, seals: body.includes_thinking()? };
+    let included = body.included()?;
+    let manner = Manner { custom_tools: offered.custom, summarises, seals: included.thinking };
     shown.insert("tools".to_owned(), Value::Array(offered.shown));
     shown.insert("tool_choice".to_owned(), offered.choice_shown);
     body.show(&request, &mut shown)?;
     body.pass_on(&mut request.generation.extra);
+    if included.logprobs {
+        body.ask_likelihoods(&mut request.generation.extra);
+    }
     if let Some(extension) = body.outcrop.take() {
         extension.fill("outcrop.", &mut allowance, &mut request)?;
     }
@@ -134,16 +152,40 @@ impl<'a> Body<'a> {
         if self.background == Some(true) && self.store == Some(false) {
             return Err(wrong("background", "needs store: what is not kept cannot be fetched"));
         }
-        if !matches!(self.truncation.as_deref(), None | Some("auto" | "disabled")) {
-            return Err(wrong("truncation", "must be auto or disabled"));
-        }
         if self.top_logprobs.is_some_and(|Whole(top)| !TOP_LOGPROBS.contains(&top)) {
             return Err(wrong("top_logprobs", "must be a whole number from 0 to 20"));
         }
         if self.max_tool_calls.is_some_and(|Whole(most)| most < 1) {
             return Err(wrong("max_tool_calls", "must be 1 or more"));
         }
+        self.check_what_changes_nothing()
+    }
+
+    /// Members that nothing here heeds have to be of their type all the same.
+    fn check_what_changes_nothing(&self) -> Result<(), Failure> {
+        let members = [
+            ("stream_options", self.stream_options, '{', "must be an object"),
+            ("context_management", self.context_management, '[', "must be a list"),
+            ("moderation", self.moderation, '{', "must be an object"),
+            ("prompt_cache_options", self.prompt_cache_options, '{', "must be an object"),
+        ];
+        for (name, sent, opening, why) in members {
+            if sent.is_some_and(|raw| !raw.get().starts_with(opening)) {
+                return Err(wrong(name, why));
+            }
+        }
         Ok(())
+    }
+
+    /// `truncation`. One that is not said is not taken for `disabled`, OpenAI's default, in all: a
+    /// long conversation goes on without what its session has let go of.
+    fn overflow(&self) -> Result<Overflow, Failure> {
+        match self.truncation.as_deref() {
+            None => Ok(Overflow::Usual),
+            Some("auto") => Ok(Overflow::DropOldest),
+            Some("disabled") => Ok(Overflow::Refuse),
+            Some(_) => Err(wrong("truncation", "must be auto or disabled")),
+        }
     }
 
     fn hints(&self) -> Result<SessionHints, Failure> {
@@ -194,17 +236,18 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn includes_thinking(&self) -> Result<bool, Failure> {
-        let included = self.include.iter().flat_map(|include| &include.0);
-        let mut includes_thinking = false;
-        for (index, name) in included.enumerate() {
-            if !INCLUDABLE.contains(&name.as_str()) {
-                let why = format!("must be one of {}", INCLUDABLE.join(", "));
-                return Err(wrong(format!("include[{index}]"), &why));
-            }
-            includes_thinking |= name == INCLUDABLE[0];
+    fn included(&self) -> Result<Included, Failure> {
+        let names = self.include.iter().flat_map(|include| &include.0);
+        included(names.map(String::as_str), |index| format!("include[{index}]"))
+    }
+
+    /// Asks for likelihoods in the words of the chat, which upstreams speak. `top_logprobs` says
+    /// how many, and asks for nothing by itself.
+    fn ask_likelihoods(&self, passed: &mut Map<String, Value>) {
+        passed.insert("logprobs".to_owned(), json!(true));
+        if let Some(Whole(top)) = self.top_logprobs.filter(|Whole(top)| *top > 0) {
+            passed.insert("top_logprobs".to_owned(), json!(top));
         }
-        Ok(includes_thinking)
     }
 
     /// Notes what the answer repeats, besides what tools and the making of the answer note.
@@ -266,6 +309,33 @@ impl<'a> Body<'a> {
         request.disconnect_policy = Some(DisconnectPolicy::Detach);
         Ok(())
     }
+}
+
+/// What is to be included of what could be left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Included {
+    pub(super) thinking: bool,
+    pub(super) logprobs: bool,
+}
+
+/// Reads the names of `include`; `at` says where one of them stands.
+pub(super) fn included<'n>(
+    names: impl IntoIterator<Item = &'n str>,
+    at: impl Fn(usize) -> String,
+) -> Result<Included, Failure> {
+    let mut included = Included::default();
+    for (index, name) in names.into_iter().enumerate() {
+        if index >= MAX_INCLUDED {
+            return Err(wrong("include", &format!("must have at most {MAX_INCLUDED} entries")));
+        }
+        if !INCLUDABLE.contains(&name) {
+            let why = format!("must be one of {}", INCLUDABLE.join(", "));
+            return Err(wrong(at(index), &why));
+        }
+        included.thinking |= name == THINKING;
+        included.logprobs |= name == LOGPROBS;
+    }
+    Ok(included)
 }
 
 /// Refuses a request that leaves nothing to answer: no item, or a last word that is blank. One

@@ -114,13 +114,19 @@ impl Text<'_> {
         let format = match &generation.format {
             AnswerFormat::Text => json!({ "type": "text" }),
             AnswerFormat::JsonObject => json!({ "type": "json_object" }),
-            AnswerFormat::JsonSchema(schema) => json!({
-                "type": "json_schema",
-                "name": schema.name,
-                "description": schema.description,
-                "schema": schema.schema,
-                "strict": schema.strict,
-            }),
+            AnswerFormat::JsonSchema(schema) => {
+                let mut shown = json!({
+                    "type": "json_schema",
+                    "name": schema.name,
+                    "schema": schema.schema,
+                    "strict": schema.strict,
+                });
+                // The schema has it as a string only.
+                if let Some(description) = &schema.description {
+                    shown["description"] = json!(description);
+                }
+                shown
+            }
         };
         let mut shown = json!({ "format": format });
         match self.verbosity.as_deref() {

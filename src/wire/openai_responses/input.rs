@@ -180,7 +180,12 @@ impl<'a> Gathering<'a> {
             None => return Err(wrong(format!("{at}.role"), "is required")),
         };
         let content = sent.content.map(|raw| self.contents.read(raw, &format!("{at}.content")));
-        let parts = content.transpose()?.unwrap_or_default();
+        let content = content.transpose()?;
+        // An assistant that only makes calls may come without, as it does in the chat.
+        if content.is_none() && role != Role::Assistant {
+            return Err(wrong(format!("{at}.content"), "is required"));
+        }
+        let parts = content.unwrap_or_default();
         if role != Role::Assistant {
             self.gathered.messages.push(Message { parts, ..Message::text(role, "") });
             return Ok(());
@@ -292,12 +297,12 @@ const KINDS: &[&str] = &[
     "item_reference",
 ];
 
-/// A text, or whatever stands in its place as JSON text: some clients send arguments parsed.
+/// A text, or the JSON text of an object or a list: some clients send arguments parsed.
 fn text_or_json(raw: &RawValue, at: &str) -> Result<String, Failure> {
-    if raw.get().starts_with('"') {
-        return body::read_at(raw, at);
+    match raw.get().as_bytes().first() {
+        Some(b'{' | b'[') => Ok(raw.get().to_owned()),
+        _ => body::read_at(raw, at),
     }
-    Ok(raw.get().to_owned())
 }
 
 /// Thinking whose text alone came back.

@@ -30,7 +30,11 @@ pub(super) struct Item {
 /// What an item is.
 #[derive(Debug)]
 pub(super) enum Body {
-    Message(String),
+    Message {
+        text: String,
+        /// How likely its tokens were, an entry each with a comma between two.
+        logprobs: BytesMut,
+    },
     Call {
         id: String,
         name: String,
@@ -48,10 +52,7 @@ pub(super) enum Body {
         is_sealed: bool,
     },
     /// Thinking that its upstream shows to nobody.
-    Redacted {
-        bytes: Bytes,
-        is_sealed: bool,
-    },
+    Redacted { bytes: Bytes, is_sealed: bool },
 }
 
 /// How far an item has come, by OpenAI's names.
@@ -92,7 +93,7 @@ impl Item {
                 self.write_call("", *is_custom, Progress::Running, out);
                 return;
             }
-            Body::Message(_) => br#","role":"assistant","content":[]}"#,
+            Body::Message { .. } => br#","role":"assistant","content":[]}"#,
             Body::Thinking { is_summary: false, .. } => br#","summary":[],"content":[]}"#,
             Body::Thinking { .. } | Body::Redacted { .. } => br#","summary":[]}"#,
         };
@@ -106,8 +107,8 @@ impl Item {
         let mut part = Bytes::new();
         let mut annotations = Vec::new();
         match &self.body {
-            Body::Message(text) => {
-                (part, annotations) = text_part(text, citations);
+            Body::Message { text, logprobs } => {
+                (part, annotations) = text_part((text, logprobs), citations);
                 self.write_head(progress, &mut out);
                 out.put_slice(br#","role":"assistant","content":["#);
                 out.put_slice(&part);
@@ -144,7 +145,7 @@ impl Item {
     /// What it says, where it is complete: the text, the arguments or the input.
     pub(super) fn said(&self) -> String {
         match &self.body {
-            Body::Message(text) | Body::Thinking { text, .. } => text.clone(),
+            Body::Message { text, .. } | Body::Thinking { text, .. } => text.clone(),
             Body::Call { arguments, is_custom: true, .. } => free_text(arguments),
             Body::Call { arguments, .. } => arguments.clone(),
             Body::Redacted { .. } => String::new(),
@@ -163,7 +164,7 @@ impl Item {
 
     fn kind(&self) -> &'static str {
         match &self.body {
-            Body::Message(_) => "message",
+            Body::Message { .. } => "message",
             Body::Call { is_custom: true, .. } => "custom_tool_call",
             Body::Call { .. } => "function_call",
             Body::Thinking { .. } | Body::Redacted { .. } => "reasoning",
@@ -223,7 +224,7 @@ impl<'a> Flat<'a> {
     }
 }
 
-fn text_part(text: &str, citations: &[Arc<Citation>]) -> (Bytes, Vec<Bytes>) {
+fn text_part((text, logprobs): (&str, &[u8]), citations: &[Arc<Citation>]) -> (Bytes, Vec<Bytes>) {
     let cited = cited(text, citations);
     let annotations = cited.annotations.iter().enumerate().map(|(index, annotation)| {
         let mut out = BytesMut::new();
@@ -231,12 +232,14 @@ fn text_part(text: &str, citations: &[Arc<Citation>]) -> (Bytes, Vec<Bytes>) {
         out.freeze()
     });
     let annotations: Vec<_> = annotations.collect();
-    let mut part = BytesMut::with_capacity(text.len() + 80);
+    let mut part = BytesMut::with_capacity(text.len() + logprobs.len() + 80);
     part.put_slice(br#"{"type":"output_text","text":"#);
     json_text::string(text, &mut part);
     part.put_slice(br#","annotations":["#);
     part.put_slice(&annotations.join(&b','));
-    part.put_slice(br#"],"logprobs":[]"#);
+    part.put_slice(br#"],"logprobs":["#);
+    part.put_slice(logprobs);
+    part.put_u8(b']');
     if let Some(extras) = MessageExtras::of(cited.citations, &[]) {
         part.put_slice(br#","outcrop":"#);
         json_text::value(&extras, &mut part);

@@ -17,9 +17,10 @@
 //! | `tools`, `tool_choice` | functions and custom tools, see `tools`; OpenAI's own are refused |
 //! | `text.format`, `max_output_tokens`, `temperature`, `top_p`, `parallel_tool_calls`, `reasoning.effort`, `service_tier` | for the backend |
 //! | `reasoning.summary` | thinking is wanted, and comes as a summary: the thinking itself |
-//! | `include` | `reasoning.encrypted_content` brings thinking with its `carrier`; others are accepted |
+//! | `include` | `reasoning.encrypted_content` brings thinking with its `carrier`, `message.output_text.logprobs` how likely the tokens were, `top_logprobs` each of them, where the upstream tells it; others are accepted |
 //! | `prompt` | refused |
-//! | `truncation`, `max_tool_calls`, `top_logprobs`, `stream_options`, unknown members | accepted, change nothing |
+//! | `truncation` | what becomes of what is too long, see [`Overflow`](crate::turn::request::Overflow) |
+//! | `max_tool_calls`, `stream_options`, `context_management`, `moderation`, `prompt_cache_options`, unknown members | accepted, change nothing |
 //! | `outcrop` | as in [the chat](super::openai_chat) |
 //!
 //! What is answered, beyond OpenAI's: `outcrop.citations` on a text, `outcrop.confirmation` on a
@@ -53,6 +54,7 @@ mod generation;
 mod input;
 mod item;
 mod listed;
+mod logprobs;
 mod response;
 mod stream;
 #[cfg(test)]
@@ -109,11 +111,11 @@ impl WireFormat for Responses {
     }
 
     fn whole(&self, head: &Head, _options: Options, events: &[TurnEvent]) -> Bytes {
-        response::write(head, events, None)
+        response::write((head, Options::default()), events, None)
     }
 
     fn unfinished(&self, head: &Head, events: &[TurnEvent]) -> Option<Bytes> {
-        Some(response::write(head, events, None))
+        Some(response::write((head, Options::default()), events, None))
     }
 
     fn counts_frames(&self) -> bool {
@@ -121,18 +123,49 @@ impl WireFormat for Responses {
     }
 
     fn refusal(&self, failure: &Failure) -> Bytes {
-        // What sessions know as messages is sent as input here.
-        if failure.param.as_deref() == Some("messages") {
-            return openai_error::body(&failure.clone().at("input"));
+        match failure.param.as_deref().and_then(own_name) {
+            Some(own) => openai_error::body(&failure.clone().at(own)),
+            None => openai_error::body(failure),
         }
-        openai_error::body(failure)
+    }
+}
+
+/// Members that sessions, backends and upstreams know by the chat's names.
+const NAMES: &[(&str, &str)] = &[
+    ("messages", "input"),
+    ("logprobs", "include"),
+    ("max_completion_tokens", "max_output_tokens"),
+    ("max_tokens", "max_output_tokens"),
+    ("reasoning_effort", "reasoning.effort"),
+    ("response_format", "text.format"),
+    ("verbosity", "text.verbosity"),
+];
+
+/// The name by which a client sent what the chat calls so; none where it is the same. What is
+/// below a member has a place there that it has not here.
+fn own_name(param: &str) -> Option<String> {
+    let top = param.split(['.', '[']).next().unwrap_or(param);
+    match NAMES.iter().find(|(chat, _)| *chat == top) {
+        Some((_, own)) => Some((*own).to_owned()),
+        None => (top == "tools" && param.contains(".function."))
+            .then(|| param.replace(".function.", ".")),
     }
 }
 
 /// A turn as a response, in whatever state it is. `ended` is when it ended, where it did.
 #[must_use]
-pub fn response(head: &Head, events: &[TurnEvent], ended: Option<SystemTime>) -> Bytes {
-    response::write(head, events, ended)
+pub fn response(asked: (&Head, Options), events: &[TurnEvent], ended: Option<SystemTime>) -> Bytes {
+    response::write(asked, events, ended)
+}
+
+/// Whether `include` of a query wants thinking with what its upstream wants back. What else it
+/// may name is there without being asked for, or never.
+///
+/// # Errors
+/// [`FailureKind::BadRequest`](crate::turn::FailureKind) for a name that OpenAI does not have.
+pub fn includes_thinking(names: &[String]) -> Result<bool, Failure> {
+    let names = names.iter().map(String::as_str);
+    asked::included(names, |_| "include".to_owned()).map(|included| included.thinking)
 }
 
 /// What is said of a response that was deleted.

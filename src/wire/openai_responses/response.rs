@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::turn::{Failure, FailureKind, FinishReason, TurnEvent};
 use crate::wire::extras::MessageExtras;
-use crate::wire::{Head, json_text};
+use crate::wire::{Head, Options, json_text};
 
 use super::answer::{Answer, State};
 use super::usage::UsageBody;
@@ -37,8 +37,9 @@ struct Incomplete {
 
 impl Sheet {
     /// The response of this turn, and the answer that will stand in it.
-    pub(super) fn of(head: &Head) -> (Self, Answer) {
-        let (manner, shown) = echo::read(head.echo.as_deref());
+    pub(super) fn of(head: &Head, options: Options) -> (Self, Answer) {
+        let (mut manner, shown) = echo::read(head.echo.as_deref());
+        manner.seals |= options.seals_thinking;
         let mut opening = BytesMut::from(r#"{"id":"#);
         json_text::string(&response_id(&head.turn), &mut opening);
         opening.put_slice(br#","object":"response","created_at":"#);
@@ -106,8 +107,12 @@ impl Sheet {
 }
 
 /// Writes a turn down as far as it has come.
-pub(super) fn write(head: &Head, events: &[TurnEvent], ended: Option<SystemTime>) -> Bytes {
-    let (sheet, mut answer) = Sheet::of(head);
+pub(super) fn write(
+    (head, options): (&Head, Options),
+    events: &[TurnEvent],
+    ended: Option<SystemTime>,
+) -> Bytes {
+    let (sheet, mut answer) = Sheet::of(head, options);
     events.iter().for_each(|event| answer.take(event, |_| {}));
     let mut out = BytesMut::with_capacity(1_024);
     sheet.write(&answer, ended, &mut out);

@@ -29,7 +29,7 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(head: &Head, options: Options) -> Self {
-        let (sheet, answer) = Sheet::of(head);
+        let (sheet, answer) = Sheet::of(head, options);
         let frames = Frames {
             ids: EventIds::of(&head.turn),
             next: 0,
@@ -108,8 +108,8 @@ struct Grown {
     kind: &'static str,
     /// From the number to what is added.
     opening: Vec<u8>,
-    /// Behind it.
-    closing: &'static [u8],
+    /// Whether it tells behind it how likely that was.
+    weighs: bool,
 }
 
 /// How the events of an item are called, where the item has a text that grows.
@@ -124,8 +124,8 @@ struct Names {
     place: &'static [u8],
     /// The part before anything of it came.
     empty_part: &'static [u8],
-    /// What a delta and its end have besides.
-    closing: &'static [u8],
+    /// Whether a delta and its end tell how likely the tokens were.
+    weighs: bool,
 }
 
 const MESSAGE: Names = Names {
@@ -136,7 +136,7 @@ const MESSAGE: Names = Names {
     part_done: Some("response.content_part.done"),
     place: br#","content_index":0"#,
     empty_part: br#"{"type":"output_text","text":"","annotations":[],"logprobs":[]}"#,
-    closing: br#","logprobs":[]"#,
+    weighs: true,
 };
 const THINKING: Names = Names {
     part_added: Some("response.content_part.added"),
@@ -146,7 +146,7 @@ const THINKING: Names = Names {
     part_done: Some("response.content_part.done"),
     place: br#","content_index":0"#,
     empty_part: br#"{"type":"reasoning_text","text":""}"#,
-    closing: b"",
+    weighs: false,
 };
 const SUMMARY: Names = Names {
     part_added: Some("response.reasoning_summary_part.added"),
@@ -156,7 +156,7 @@ const SUMMARY: Names = Names {
     part_done: Some("response.reasoning_summary_part.done"),
     place: br#","summary_index":0"#,
     empty_part: br#"{"type":"summary_text","text":""}"#,
-    closing: b"",
+    weighs: false,
 };
 const FUNCTION_CALL: Names = Names {
     part_added: None,
@@ -166,7 +166,7 @@ const FUNCTION_CALL: Names = Names {
     part_done: None,
     place: b"",
     empty_part: b"",
-    closing: b"",
+    weighs: false,
 };
 const CUSTOM_CALL: Names = Names {
     delta: "response.custom_tool_call_input.delta",
@@ -178,7 +178,7 @@ const CUSTOM_CALL: Names = Names {
 impl Names {
     fn of(item: &Item) -> Option<&'static Self> {
         match item.body {
-            Body::Message(_) => Some(&MESSAGE),
+            Body::Message { .. } => Some(&MESSAGE),
             Body::Thinking { is_summary: false, .. } => Some(&THINKING),
             Body::Thinking { .. } => Some(&SUMMARY),
             Body::Call { is_custom: false, .. } => Some(&FUNCTION_CALL),
@@ -210,7 +210,8 @@ impl Frames {
     fn change(&mut self, change: &Change<'_>, out: &mut BytesMut) {
         match change {
             Change::Added(item) => self.added(item, out),
-            Change::Grown(more) => self.grown(more, out),
+            Change::Grown(more) => self.grown(more, b"", out),
+            Change::Weighed(logprobs) => self.grown("", logprobs, out),
             Change::Done(item, written) => self.done(item, written, out),
         }
     }
@@ -235,17 +236,21 @@ impl Frames {
         let mut opening = BytesMut::new();
         write_place(item, names, &mut opening);
         opening.put_slice(br#","delta":"#);
-        self.grown = Grown { kind: names.delta, opening: opening.to_vec(), closing: names.closing };
+        self.grown = Grown { kind: names.delta, opening: opening.to_vec(), weighs: names.weighs };
     }
 
-    fn grown(&mut self, more: &str, out: &mut BytesMut) {
+    /// Writes that the open item grows, or how likely what it grew by last was: its text has gone
+    /// out before.
+    fn grown(&mut self, more: &str, logprobs: &[u8], out: &mut BytesMut) {
         /// About what stands in a frame besides the text and the parts that are ready.
         const ROOM: usize = 160;
-        out.reserve(self.ids.len() + self.grown.opening.len() + ROOM + more.len());
+        out.reserve(self.ids.len() + self.grown.opening.len() + ROOM + more.len() + logprobs.len());
         if self.begin(self.grown.kind, out) {
             out.put_slice(&self.grown.opening);
             json_text::string(more, out);
-            out.put_slice(self.grown.closing);
+            if self.grown.weighs {
+                write_logprobs(logprobs, out);
+            }
             end(out);
         }
     }
@@ -293,7 +298,9 @@ impl Frames {
         }
         out.put_slice(names.said);
         json_text::string(&item.said(), out);
-        out.put_slice(names.closing);
+        if let Body::Message { logprobs, .. } = &item.body {
+            write_logprobs(logprobs, out);
+        }
         end(out);
     }
 }
@@ -305,6 +312,12 @@ fn write_place(item: &Item, names: &Names, out: &mut BytesMut) {
     out.put_slice(br#","output_index":"#);
     json_text::value(&item.index, out);
     out.put_slice(names.place);
+}
+
+fn write_logprobs(entries: &[u8], out: &mut BytesMut) {
+    out.put_slice(br#","logprobs":["#);
+    out.put_slice(entries);
+    out.put_u8(b']');
 }
 
 /// Ends a frame.

@@ -3,6 +3,8 @@ use crate::turn::{
     Place, Role, Status,
 };
 
+use crate::turn::request::Overflow;
+
 use super::*;
 
 fn messages(items: Value) -> Vec<Message> {
@@ -233,6 +235,11 @@ fn an_input_that_cannot_be_read_is_refused_at_the_member() {
         (json!({"input": [{"role": "system", "content": "x"}]}), "input"),
         (json!({"input": 5}), "input"),
         (json!({"input": [5]}), "input[0]"),
+        (json!({"input": [{"role": "user"}]}), "input[0].content"),
+        (
+            json!({"input": [{"type": "function_call", "call_id": "a", "name": "f", "arguments": 5}]}),
+            "input[0].arguments",
+        ),
         (json!({"input": [{"role": "critic", "content": "x"}]}), "input[0].role"),
         (json!({"input": [{"type": "message", "content": "x"}]}), "input[0].role"),
         (json!({"input": [{"role": "user", "content": 5}]}), "input[0].content"),
@@ -277,6 +284,10 @@ fn what_cannot_be_had_is_refused_at_its_member() {
         (json!({"top_p": -1}), "top_p"),
         (json!({"top_logprobs": 21}), "top_logprobs"),
         (json!({"include": ["thoughts"]}), "include[0]"),
+        (json!({"stream_options": 5}), "stream_options"),
+        (json!({"context_management": {}}), "context_management"),
+        (json!({"moderation": []}), "moderation"),
+        (json!({"prompt_cache_options": "24h"}), "prompt_cache_options"),
         (json!({"reasoning": {"effort": "huge"}}), "reasoning.effort"),
         (json!({"reasoning": {"summary": "long"}}), "reasoning.summary"),
         (json!({"text": {"verbosity": "max"}}), "text.verbosity"),
@@ -293,4 +304,32 @@ fn what_cannot_be_had_is_refused_at_its_member() {
 #[test]
 fn what_an_agent_ends_with_may_be_silent() {
     assert!(decoded(&json!({"input": [], "outcrop": {"end_session": true}})).end_session);
+}
+
+#[test]
+fn what_is_too_long_is_dropped_or_refused_as_the_client_says() {
+    let overflow =
+        |truncation: Value| decoded(&json!({"input": "x", "truncation": truncation})).overflow;
+    assert_eq!(overflow(json!(null)), Overflow::Usual);
+    assert_eq!(overflow(json!("auto")), Overflow::DropOldest);
+    assert_eq!(overflow(json!("disabled")), Overflow::Refuse);
+}
+
+#[test]
+fn a_refusal_names_the_member_as_it_was_sent() {
+    let cases = [
+        ("messages", "input"),
+        ("messages[0].content[1].image_url.url", "input"),
+        ("logprobs", "include"),
+        ("response_format.json_schema.name", "text.format"),
+        ("tools[0].function.parameters", "tools[0].parameters"),
+        ("tools[0].function", "tools[0].function"),
+        ("temperature", "temperature"),
+        ("messages_too", "messages_too"),
+    ];
+    for (param, own) in cases {
+        let body = Responses.refusal(&Failure::bad_field(param, "x"));
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"]["param"], own);
+    }
 }

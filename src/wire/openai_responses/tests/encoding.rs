@@ -388,7 +388,7 @@ fn a_response_in_the_background_is_queued_until_it_begins() {
 fn a_response_says_when_it_was_completed_only_if_it_was() {
     let ended = UNIX_EPOCH + Duration::from_secs(1_767_225_602);
     let at = |end: TurnEvent| {
-        let body = response(&head(), &[TurnEvent::Started, end], Some(ended));
+        let body = response((&head(), Options::default()), &[TurnEvent::Started, end], Some(ended));
         serde_json::from_slice::<Value>(&body).unwrap().get("completed_at").cloned()
     };
     assert_eq!(at(finished()), Some(json!(1_767_225_602)));

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::turn::{Citation, FailureKind, FileId, Fold, OutputFile, Reference, Role, Trace, Usage};
+use crate::turn::{
+    Citation, FailureKind, FileId, Fold, Logprobs, OutputFile, Reference, Role, Trace, Usage,
+};
 
 use super::*;
 
@@ -93,6 +95,9 @@ fn check_piece(piece: &Value) {
     for list in ["content", "summary", "annotations"] {
         piece[list].as_array().into_iter().flatten().for_each(check_piece);
     }
+    for entry in piece["logprobs"].as_array().into_iter().flatten() {
+        check("token:str logprob:num bytes:list top_logprobs:list", entry);
+    }
 }
 
 fn check_response(response: &Value) {
@@ -149,6 +154,19 @@ impl Dice {
         TurnEvent::Citation(Arc::new(Citation { text, span: None, references }))
     }
 
+    /// Entries as upstreams tell them, and what is none.
+    fn logprobs(&mut self) -> TurnEvent {
+        let entry = |token: String| json!({"token": token, "logprob": -0.5, "bytes": null});
+        let mut content: Vec<_> = (0..self.below(3)).map(|_| entry(self.text())).collect();
+        if self.below(4) == 0 {
+            content.push(json!("x"));
+        }
+        for told in content.iter_mut().filter(|told| told.is_object()) {
+            told["top_logprobs"] = json!([{"token": "é", "logprob": -1, "bytes": [195, 169]}]);
+        }
+        TurnEvent::Logprobs(Arc::new(Logprobs { content, refusal: Vec::new(), weight: 0 }))
+    }
+
     fn file(&mut self) -> TurnEvent {
         TurnEvent::File(Arc::new(OutputFile {
             id: FileId::generate(),
@@ -187,7 +205,7 @@ impl Dice {
         let mut events = vec![TurnEvent::Started];
         let mut calls = 0;
         for _ in 0..self.below(12) {
-            match self.below(11) {
+            match self.below(12) {
                 0 => {
                     let said = format!("x{}", self.text());
                     events.push(TurnEvent::Reasoning(said.as_str().into()));
@@ -204,6 +222,7 @@ impl Dice {
                 }
                 4 => events.push(self.source()),
                 5 => events.push(self.file()),
+                11 => events.push(self.logprobs()),
                 6 => events.push(TurnEvent::Usage(Usage { input_tokens: 3, ..Usage::default() })),
                 7 => events.push(TurnEvent::Trace(Arc::new(Trace {
                     step: "orchestration",
@@ -234,6 +253,7 @@ fn heads() -> [Head; 2] {
 fn follow(documents: &[Value]) -> Vec<Value> {
     let mut done = Vec::new();
     let mut open: Option<(Value, String)> = None;
+    let mut likely = Vec::new();
     for document in documents {
         let kind = document["type"].as_str().unwrap();
         if let Some(index) = document.get("output_index") {
@@ -253,6 +273,11 @@ fn follow(documents: &[Value]) -> Vec<Value> {
             (kind, Some((id, said))) => {
                 assert_eq!(document["item_id"], *id, "{document}");
                 said.push_str(document["delta"].as_str().unwrap_or_default());
+                match (kind, document["logprobs"].as_array()) {
+                    ("response.output_text.delta", Some(more)) => likely.extend_from_slice(more),
+                    (_, Some(all)) => assert_eq!(*all, std::mem::take(&mut likely)),
+                    (_, None) => {}
+                }
                 let whole = ["text", "arguments", "input"].iter().find_map(|m| document.get(m));
                 if let Some(whole) = whole {
                     assert_eq!(whole, said, "{kind}");
@@ -334,7 +359,8 @@ fn every_response_on_the_way_is_one_too() {
         let events = dice.turn();
         for head in heads() {
             for end in 0..=events.len() {
-                let body = response(&head, &events[..end], Some(head.created));
+                let body =
+                    response((&head, Options::default()), &events[..end], Some(head.created));
                 check_response(&serde_json::from_slice(&body).unwrap());
             }
         }

@@ -11,6 +11,7 @@ use super::*;
 mod decoding;
 mod encoding;
 mod invariants;
+mod likelihoods;
 mod listing;
 mod tools;
 
