@@ -93,7 +93,7 @@ impl Answer {
             if self.reading.is_done {
                 return Ok(None);
             }
-            let came = self.reply.next().await;
+            let came = self.server.within_patience(self.reply.next()).await?;
             let read = match came.map_err(|error| Trouble::CutShort(error.to_string()))? {
                 Some(bytes) => self.reading.take(&bytes),
                 None => self.reading.end(),

@@ -116,6 +116,7 @@ fn purpose(chunk: &Value) -> &'static str {
         () if has("reasoning_content") || has("reasoning") => "thought",
         () if has("content") => "content",
         () if has("refusal") => "refusal",
+        () if chunk["usage"].is_object() => "usage",
         () if has("role") => "role",
         () => "nothing",
     }
