@@ -3,13 +3,12 @@
 //! `outcrop completions`, `outcrop man`, and the page `docs/cli.md`: all are made of what clap
 //! knows, so none can differ from what the program does.
 
-use std::io;
 use std::path::PathBuf;
 
 use clap::{Arg, Args, Command, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::{Cli, EXIT_FAILED, EXIT_OK, complain, say};
+use super::{Cli, EXIT_FAILED, EXIT_OK, complain, print, say};
 
 /// For which shell.
 #[derive(Debug, Args)]
@@ -30,7 +29,10 @@ impl Completions {
     pub(super) fn run(&self) -> u8 {
         let mut command = Cli::command();
         let name = command.get_name().to_owned();
-        clap_complete::generate(self.shell, &mut command, name, &mut io::stdout());
+        // It does not bear a pipe that closes.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut command, name, &mut script);
+        print(&String::from_utf8_lossy(&script));
         EXIT_OK
     }
 }
