@@ -249,8 +249,7 @@ impl Follower<'_> {
         let session = self.server.document(Method::GET, &self.path).await?;
         let turns = session["turns"].as_u64().unwrap_or_default();
         if session["running_turn"].is_string() {
-            self.turns = Some(turns + 1);
-            return self.print_running().await;
+            return self.print_running(turns).await;
         }
         let before = self.turns.replace(turns).unwrap_or(turns);
         let missed = usize::try_from(turns.saturating_sub(before)).unwrap_or_default();
@@ -272,7 +271,8 @@ impl Follower<'_> {
         Ok(true)
     }
 
-    async fn print_running(&self) -> Result<bool, Trouble> {
+    /// Prints the answer that is on its way, after so many turns.
+    async fn print_running(&mut self, turns: u64) -> Result<bool, Trouble> {
         let path = format!("{}/events", self.path);
         let reply = match self.server.ask(Method::GET, &path, None).await {
             Ok(reply) => reply,
@@ -297,6 +297,13 @@ impl Follower<'_> {
                 return Ok(true);
             }
         };
+        let session = self.server.document(Method::GET, &self.path).await.unwrap_or_default();
+        let failed = match failed {
+            None if was_interrupted(&session) => Some("interrupted".to_owned()),
+            failed => failed,
+        };
+        // One that failed may not count, and others may have come since.
+        self.turns = Some(session["turns"].as_u64().map_or(turns + 1, |now| now.min(turns + 1)));
         self.print_end(&answer.into_whole(), failed.as_deref());
         Ok(true)
     }
@@ -319,6 +326,13 @@ impl Follower<'_> {
         }
         say(&"\n");
     }
+}
+
+/// Whether a session's last answer was: the stream of such a one ends as any other does.
+fn was_interrupted(session: &Value) -> bool {
+    let messages = session["messages"].as_array().map_or(&[][..], Vec::as_slice);
+    let last = messages.iter().rfind(|message| message["role"] == "assistant");
+    last.is_some_and(|message| message["status"] == "interrupted")
 }
 
 /// An answer that was over before it could be followed, as one that was.

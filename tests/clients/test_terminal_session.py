@@ -65,20 +65,20 @@ signed in to AWS Builder ID; the token is good for N minutes and renews itself
 $ outcrop chat --model q --server-url $URL
 q at URL/v1; /help says what can be typed
 you> My name is Ann.
-Nice to meet you, Ann.
+Nice to meet you, Ann. How can I help you today?
 you> repeat: one \
 two
 one
 two
 you> /tools tools.json
-1 tools are offered from now on
+1 tool is offered from now on
 you> /tools
 forecast  Looks the weather up.
 you> call: forecast city="Oslo"; then say: Done.
 
 calls forecast({"city":"Oslo"})
 what does forecast say? rain
-forecast says: rain. Done.
+forecast says: rain Done.
 you> /tools off
 no tools are offered from now on
 you> /session
@@ -158,7 +158,7 @@ def held(served, session):
 
 def counted(text):
     """The run of numbers in a transcript: 1 2 3 and so on, whatever stands before and after."""
-    return re.search(r"\b1 2 3 [\d ]*\d", text)[0]
+    return re.search(r"\b1 2 3(?: \d+)*", text)[0]
 
 
 def normal(text, home, served, session):
@@ -169,8 +169,8 @@ def normal(text, home, served, session):
     text = re.sub(r"(?m)^  [A-Z0-9]{4}-[A-Z0-9]{4}$", "  CODE", text)
     text = re.sub(r"good for \d+ minutes", "good for N minutes", text)
     # The terminal shows the key that was pressed, wherever the answer was by then.
-    text = re.sub(r"(?m)^1 2 3 [\d ^C]*$", "COUNT", text)
-    return re.sub(r"(?m) +$", "", text)
+    text = re.sub(r"(?m)^1 2 3[\d ]*$", "COUNT", text.replace("^C", ""))
+    return re.sub(r"(?m) +$", "", text).strip("\n")
 
 
 def test_from_signing_in_to_signing_out(place):
@@ -196,10 +196,10 @@ def test_from_signing_in_to_signing_out(place):
     shell.waits_for(r"\$ ")
     run("outcrop login --status")
     run("outcrop chat --model q --server-url $URL", r"you> ")
-    say("My name is Ann.", r"Ann\.\r\n")
+    say("My name is Ann.", "help you today")
     # What goes on is shown as it is typed, so the answer is what comes after it again.
     say("repeat: one \\\rtwo", r"\ntwo\r\n")
-    say("/tools tools.json", "are offered")
+    say("/tools tools.json", "is offered")
     say("/tools", "Looks the weather up")
     shell.type('call: forecast city="Oslo"; then say: Done.\r')
     shell.waits_for(r"what does forecast say\? ")
