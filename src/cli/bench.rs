@@ -27,6 +27,8 @@ const BAR: u32 = 30;
 
 /// What to ask, how often, and how much of it at once.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+An Outcrop keeps no session of it: each request says so by the header x-outcrop-keep.")]
 pub(super) struct Bench {
     /// The server; without a path, /v1 is meant
     url: String,

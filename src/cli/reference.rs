@@ -80,10 +80,10 @@ Every verb ends with one of these exit codes:
 | code | what |
 |---|---|
 | 0 | all went well |
-| 1 | something failed while running: a server that cannot be reached or says no, a difference that `compare` found, a request of `bench` that failed |
+| 1 | something failed while running: a server that cannot be reached, says no or is silent for too long, a difference that `compare` found, a request of `bench` that failed, a model that `models` knows not to be healthy, a sign-in that cannot be used, a file that cannot be written |
 | 2 | the command or the configuration is wrong; standard error says what |
 
-Results go to standard output, complaints and progress to standard error. Colours and progress are for terminals only, and `NO_COLOR` switches colours off. With `--json` a verb prints one JSON document.
+Results go to standard output, complaints and progress to standard error. Colours and progress are for terminals only, and `NO_COLOR` switches colours off. With `--json` a verb prints one JSON document, and `sessions follow` one a line; what failed is told on standard error all the same. Whoever closes the pipe, as `head` does, ends the answer too.
 
 Verbs that talk to a server send the key of `--api-key`, else of `OUTCROP_API_KEY`, else of `OPENAI_API_KEY`; `compare`, which talks to two, says below what goes where.
 ";

@@ -126,9 +126,10 @@ def said(session):
 
 def test_what_is_pasted_is_one_message_as_it_is(chat, mark):
     terminal = chat("--model", GPT, "--session", mark)
-    pasted = 'say: done\ncurl \\\n  -d "{}"\n\n\tend'
+    pasted = 'say: done\ncurl \\\n  -d "{}"\n\n\t'
+    pasted += "x" * 20_000 + "end"
     terminal.type(f"\x1b[200~{pasted}\x1b[201~")
-    terminal.waits_for("end")
+    terminal.waits_for("xend")
     terminal.type("\r")
     terminal.waits_for("done")
     terminal.prompt()
@@ -143,7 +144,7 @@ def test_what_is_pasted_is_one_message_as_it_is(chat, mark):
 def test_long_and_wide_text_and_another_size_of_the_window(chat, mark):
     terminal = chat("--model", GPT, "--session", mark)
     terminal.resize(40)
-    wide = "say: " + "漢字 👩‍👩‍👧 é " * 300 + "ends"
+    wide = "say: " + "漢字 👩‍👩‍👧 é " * 60 + "ends"
     terminal.type(wide)
     terminal.waits_for("ends")
     terminal.resize(100)
