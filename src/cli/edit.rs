@@ -132,22 +132,14 @@ fn write_draft(draft: &Path, target: &Path, text: &str) -> io::Result<()> {
 /// Gives a file to whom another belongs: the broker may run as somebody else than who changes its
 /// configuration. Only root can; anybody else keeps what they write.
 fn keep_owner(file: &fs::File, other: &fs::Metadata) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::{MetadataExt as _, fchown};
-        let _ = fchown(file, Some(other.uid()), Some(other.gid()));
-    }
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    let _ = fchown(file, Some(other.uid()), Some(other.gid()));
 }
 
 /// Whether others than its owner may read a file.
 pub(super) fn is_exposed(path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        return fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
-    }
-    #[cfg(not(unix))]
-    false
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
 }
 
 /// Makes a file that its owner alone may read; there must be none.
