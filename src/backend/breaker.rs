@@ -11,10 +11,11 @@
 //! asked all the same.
 
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::turn::FailureKind;
 
+use super::health::LastFailure;
 use super::{Route, lock};
 
 /// What makes a breaker open, and for how long.
@@ -52,6 +53,16 @@ struct State {
     pauses: u32,
     /// Whether a trial is on its way.
     is_tried: bool,
+    known: Known,
+}
+
+/// What calls have told of an upstream, for whoever wants to know.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Known {
+    /// Whether the last call that told anything went well.
+    pub(super) is_well: Option<bool>,
+    /// The last failure, whatever came after it.
+    pub(super) last_failure: Option<LastFailure>,
 }
 
 impl Breaker {
@@ -81,9 +92,8 @@ impl Breaker {
     /// Says that it answered.
     pub fn succeeded(&self) {
         let mut state = self.state();
-        if state.failures > 0 || state.open_until.is_some() {
-            *state = State::default();
-        }
+        let known = Known { is_well: Some(true), ..state.known };
+        *state = State { known, ..State::default() };
     }
 
     /// Says that it failed.
@@ -97,6 +107,17 @@ impl Breaker {
             state.open_until = Some(now + pause);
             state.pauses = state.pauses.saturating_add(1);
         }
+    }
+
+    /// Says which failure came, whether or not it counts against the upstream.
+    fn note(&self, kind: FailureKind) {
+        let last_failure = Some(LastFailure { kind, at: SystemTime::now() });
+        self.state().known = Known { is_well: Some(false), last_failure };
+    }
+
+    /// What calls have told so far.
+    pub(super) fn known(&self) -> Known {
+        self.state().known
     }
 
     /// Says that the call was given up before it told anything.
@@ -135,6 +156,9 @@ impl Trial {
 
     /// The call failed, which says something of the upstream only where it is its fault.
     pub fn failed(&mut self, kind: FailureKind) {
+        if !self.is_settled && tells_of_upstream(kind) {
+            self.route.breaker.note(kind);
+        }
         if is_of_upstream(kind) && !std::mem::replace(&mut self.is_settled, true) {
             self.route.breaker.failed(Instant::now());
             self.route.metrics.breaker_open(self.route.breaker.is_open());
@@ -160,6 +184,13 @@ fn is_of_upstream(kind: FailureKind) -> bool {
             | FailureKind::UpstreamDenied
             | FailureKind::UpstreamProtocol
     )
+}
+
+/// Whether a failure says how it stands with the upstream, whoever asks it what.
+fn tells_of_upstream(kind: FailureKind) -> bool {
+    let is_set_up_wrong =
+        matches!(kind, FailureKind::ModelNotFound | FailureKind::UpstreamDependency);
+    is_set_up_wrong || is_of_upstream(kind)
 }
 
 #[cfg(test)]
@@ -212,5 +243,17 @@ mod tests {
         breaker.failed(later);
         assert!(!breaker.is_ready(later + HABITS.pause));
         assert!(breaker.is_ready(later + HABITS.pause * 2));
+    }
+
+    #[test]
+    fn the_last_failure_is_known_after_a_success_too() {
+        let breaker = Breaker::new(HABITS);
+        assert_eq!(breaker.known().is_well, None);
+        breaker.note(FailureKind::UpstreamThrottled);
+        assert_eq!(breaker.known().is_well, Some(false));
+        breaker.succeeded();
+        let known = breaker.known();
+        let kind = known.last_failure.map(|last| last.kind);
+        assert_eq!((known.is_well, kind), (Some(true), Some(FailureKind::UpstreamThrottled)));
     }
 }

@@ -36,6 +36,7 @@ mod canned;
 mod codewhisperer;
 mod discovery;
 pub mod fields;
+pub mod health;
 mod openai;
 mod pool;
 mod retry;

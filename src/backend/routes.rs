@@ -100,6 +100,11 @@ impl Routes {
         }
     }
 
+    /// What their backends are made with.
+    pub(super) fn deps(&self) -> &Deps {
+        &self.deps
+    }
+
     /// Since when these routes are open.
     #[must_use]
     pub fn opened(&self) -> SystemTime {

@@ -55,6 +55,8 @@ pub(super) struct Answer {
     server: Server,
     reply: Reply,
     reading: Reading,
+    /// Why what came last is no answer.
+    bad: Option<Bad>,
 }
 
 impl Answer {
@@ -73,7 +75,7 @@ impl Answer {
     /// The answer that a reply brings.
     pub(super) fn of(server: &Server, reply: Reply) -> Self {
         let reading = Reading::new(reply.header("content-type"));
-        Self { server: server.clone(), reply, reading }
+        Self { server: server.clone(), reply, reading, bad: None }
     }
 
     /// A header of the reply, empty when there is none.
@@ -90,15 +92,19 @@ impl Answer {
             if let Some(piece) = self.reading.ready.pop_front() {
                 return Ok(Some(piece));
             }
+            // What came before it is told first.
+            if let Some(bad) = self.bad.take() {
+                return Err(self.trouble(bad));
+            }
             if self.reading.is_done {
                 return Ok(None);
             }
-            let came = self.reply.next().await;
+            let came = self.server.within_patience(self.reply.next()).await?;
             let read = match came.map_err(|error| Trouble::CutShort(error.to_string()))? {
                 Some(bytes) => self.reading.take(&bytes),
                 None => self.reading.end(),
             };
-            read.map_err(|bad| self.trouble(bad))?;
+            self.bad = read.err();
         }
     }
 

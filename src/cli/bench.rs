@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use http::HeaderName;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -19,11 +20,15 @@ use super::{EXIT_FAILED, EXIT_OK, complain, refuse, say};
 
 /// Between two looks at how far it got.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Has an Outcrop keep no session of a request.
+const KEEP: HeaderName = HeaderName::from_static("x-outcrop-keep");
 /// Cells of the progress bar.
 const BAR: u32 = 30;
 
 /// What to ask, how often, and how much of it at once.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+An Outcrop keeps no session of it: each request says so by the header x-outcrop-keep.")]
 pub(super) struct Bench {
     /// The server; without a path, /v1 is meant
     url: String,
@@ -81,7 +86,10 @@ struct Outcome {
 pub(super) async fn run(verb: Bench, environment: Environment) -> u8 {
     let paint = Paint::for_output(&environment);
     let key = key(verb.api_key.as_deref(), &environment, &["OUTCROP_API_KEY", "OPENAI_API_KEY"]);
-    let server = match Server::new(&verb.url, key) {
+    let server = Server::new(&verb.url, key)
+        // Any other server passes over it.
+        .and_then(|server| server.with(KEEP, "nothing"));
+    let server = match server {
         Ok(server) => server,
         Err(message) => return refuse(&message),
     };

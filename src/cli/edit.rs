@@ -103,6 +103,11 @@ impl ConfigFile {
 /// configurations hold secrets; one that was there keeps its permissions, and a link stays one.
 pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    // Only the folder would have to be writable, and root may write anything.
+    if fs::metadata(&target).is_ok_and(|there| there.permissions().readonly()) {
+        let message = "it is read-only; chmod u+w it if it is meant to change";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}", uuid::Uuid::new_v4().simple()));
     let draft = target.with_file_name(name);
@@ -117,10 +122,24 @@ pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
 fn write_draft(draft: &Path, target: &Path, text: &str) -> io::Result<()> {
     let mut file = owners_own(draft)?;
     if let Ok(there) = fs::metadata(target) {
+        keep_owner(&file, &there);
         file.set_permissions(there.permissions())?;
     }
     file.write_all(text.as_bytes())?;
     file.sync_all()
+}
+
+/// Gives a file to whom another belongs: the broker may run as somebody else than who changes its
+/// configuration. Only root can; anybody else keeps what they write.
+fn keep_owner(file: &fs::File, other: &fs::Metadata) {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    let _ = fchown(file, Some(other.uid()), Some(other.gid()));
+}
+
+/// Whether others than its owner may read a file.
+pub(super) fn is_exposed(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
 }
 
 /// Makes a file that its owner alone may read; there must be none.
@@ -210,5 +229,11 @@ mod tests {
         replace(&link, "a = 2\n").unwrap();
         assert_eq!((mode(), fs::read_to_string(&path).unwrap().as_str()), (0o640, "a = 2\n"));
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(is_exposed(&path));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
+        let told = replace(&path, "a = 3\n").unwrap_err().to_string();
+        assert!(told.contains("read-only"), "{told}");
+        assert_eq!((mode(), fs::read_to_string(&path).unwrap().as_str()), (0o440, "a = 2\n"));
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 2, "no draft is left");
     }
 }

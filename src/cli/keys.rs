@@ -66,6 +66,9 @@ struct Create {
     /// A model that it may use; may be given again. All, unless told
     #[arg(long = "model", value_name = "MODEL")]
     models: Vec<ModelName>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Which keys.
@@ -112,6 +115,11 @@ fn make(mut file: ConfigFile, create: &Create) -> Result<(), NotChanged> {
     tables(&mut file)?.push(create.table(&secret::hash_text(&hash)));
     file.save()?;
     let path = file.path().display();
+    if create.json {
+        let (tenant, hash) = (create.tenant.as_str(), secret::hash_text(&hash));
+        say(&json!({ "key": key, "tenant": tenant, "hash": hash }));
+        return Ok(());
+    }
     complain(&format_args!(
         "the key for {} is in {path} by its hash {}; it is not shown again:",
         create.tenant,
@@ -320,6 +328,7 @@ mod tests {
             concurrent_turns: None,
             admin: true,
             models: vec!["m".parse().unwrap()],
+            json: false,
         };
         let written = create.table("sha256:00").to_string();
         let expected = "tenant = \"acme\"\nhash = \"sha256:00\"\nrequests_per_minute = 60\nadmin = true\n\

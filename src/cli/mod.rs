@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::future::Future;
 use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
 
@@ -31,6 +32,7 @@ mod server;
 mod sessions;
 mod signals;
 mod terminal;
+mod trouble;
 
 pub use reference::page as reference;
 
@@ -152,18 +154,26 @@ fn on_runtime(work: impl Future<Output = u8>) -> u8 {
     }
 }
 
-/// Prints a line for people; one that nobody takes is lost.
+/// Prints a line; one that nobody takes is lost.
 fn say(line: &dyn Display) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}");
-    let _ = out.flush();
+    print(&format!("{line}\n"));
 }
 
-/// Prints a piece of a line for people; one that nobody takes is lost.
+/// Whether the other end of standard output was closed.
+static IS_UNHEARD: AtomicBool = AtomicBool::new(false);
+
+/// Prints a piece of a line; one that nobody takes is lost.
 fn print(piece: &str) {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(piece.as_bytes());
-    let _ = out.flush();
+    let printed = out.write_all(piece.as_bytes()).and_then(|()| out.flush());
+    if printed.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        IS_UNHEARD.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether nobody reads what is printed any more: then work that prints as it goes may end.
+fn is_unheard() -> bool {
+    IS_UNHEARD.load(Ordering::Relaxed)
 }
 
 /// Prints a complaint; one that nobody takes is lost.

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::backend::health::upstream;
 use crate::config::{Config, Environment, Model, Sources, load};
 
 use super::answer::Answer;
 use super::server::{Server, ServerArgs, Trouble};
+use super::sessions::{ago, seconds_since_1970};
 use super::terminal::{Paint, harmless, table};
 use super::{EXIT_FAILED, EXIT_OK, complain, refuse, say, wrong_models};
 
@@ -43,6 +45,7 @@ struct Row {
 
 pub(super) async fn run(verb: Models, environment: Environment) -> u8 {
     let paint = Paint::for_output(&environment);
+    let mut is_whole = true;
     let rows = match &verb.config {
         Some(file) => {
             let sources = Sources::find(file.as_deref(), environment);
@@ -57,7 +60,11 @@ pub(super) async fn run(verb: Models, environment: Environment) -> u8 {
                 Err(message) => return refuse(&message),
             };
             match of_server(&server, verb.probe).await {
-                Ok(rows) => rows,
+                Ok((rows, unlisted)) => {
+                    is_whole = unlisted.is_empty();
+                    unlisted.iter().for_each(|what| complain(&harmless(what)));
+                    rows
+                }
                 Err(trouble) => {
                     complain(&trouble);
                     return EXIT_FAILED;
@@ -71,8 +78,8 @@ pub(super) async fn run(verb: Models, environment: Environment) -> u8 {
     } else {
         show(&rows, paint);
     }
-    let is_broken = rows.iter().any(|row| row.healthy == Some(false));
-    if is_broken { EXIT_FAILED } else { EXIT_OK }
+    let is_well = rows.iter().all(|row| row.healthy != Some(false));
+    if is_well && is_whole { EXIT_OK } else { EXIT_FAILED }
 }
 
 impl Row {
@@ -133,57 +140,64 @@ fn of_config(config: &Config) -> Vec<Row> {
     config.models.iter().map(row).collect()
 }
 
-/// What stands behind a model, by the setting that names it.
-fn upstream(model: &Model) -> String {
-    if let Some(agent) = &model.agent_id {
-        let alias = model.agent_alias_id.as_deref().unwrap_or("TSTALIASID");
-        return format!("{agent}/{alias}");
-    }
-    if !model.upstreams.is_empty() {
-        let names: Vec<_> = model.upstreams.iter().map(|member| member.model.as_str()).collect();
-        return names.join(", ");
-    }
-    let core = [&model.core.runtime_arn, &model.core.harness_arn];
-    let named = core.into_iter().chain([&model.inline.foundation_model]).flatten().next();
-    let named = named.or(model.text.model_id.as_ref()).cloned().unwrap_or_default();
-    match &model.text.base_url {
-        Some(url) if named.is_empty() => url.clone(),
-        Some(url) => format!("{named} at {url}"),
-        None => named,
-    }
-}
-
-/// Those that a server lists, with what it tells of their health.
-async fn of_server(server: &Server, probe: bool) -> Result<Vec<Row>, Trouble> {
-    let models = server.models().await?;
-    let metrics = server.text_beside("/metrics").await.unwrap_or_default();
+/// Those that a server lists, with what it tells of their health, and what it could not list.
+async fn of_server(server: &Server, probe: bool) -> Result<(Vec<Row>, Vec<String>), Trouble> {
+    let list = server.model_list().await?;
     let mut rows = Vec::new();
-    for model in &models {
-        let mut row = of_listed(model, &metrics);
+    for model in list["data"].as_array().into_iter().flatten() {
+        let mut row = of_listed(model, seconds_since_1970());
         if probe {
             (row.healthy, row.note) = ask(server, &row.name).await;
         }
         rows.push(row);
     }
-    Ok(rows)
+    let unlisted = list["outcrop"]["discovery"].as_object().into_iter().flatten();
+    let unlisted = unlisted.map(|(what, failed)| match failed["problem"].as_str() {
+        Some(problem) => format!("{what} cannot be listed by the server: {problem}"),
+        None => format!("{what} cannot be listed by the server; its operator sees why"),
+    });
+    Ok((rows, unlisted.collect()))
 }
 
-fn of_listed(model: &Value, metrics: &str) -> Row {
+/// What a server tells of a model; any but Outcrop tells its name and its owner.
+fn of_listed(model: &Value, now: u64) -> Row {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let more = &model["outcrop"];
     let agent = [&more["agent_id"], &more["agent_alias_id"]].map(text).join("/");
-    let name = text(&model["id"]);
-    let open = format!("outcrop_breaker_open{{model=\"{name}\"}} 1");
-    let is_passed_over = metrics.lines().any(|line| line == open);
+    let upstream = [text(&more["upstream"]), agent, text(&more["name"])];
+    let upstream = upstream.into_iter().find(|found| !found.is_empty() && found != "/");
+    let backend = [text(&more["backend"]), text(&model["owned_by"])];
     Row {
-        backend: text(&model["owned_by"]),
-        upstream: if agent == "/" { text(&more["name"]) } else { agent },
-        healthy: is_passed_over.then_some(false),
-        note: match is_passed_over {
-            true => "passed over, since its upstream failed again and again".to_owned(),
-            false => String::new(),
-        },
-        name,
+        name: text(&model["id"]),
+        backend: backend.into_iter().find(|found| !found.is_empty()).unwrap_or_default(),
+        upstream: upstream.unwrap_or_default(),
+        healthy: more["healthy"].as_bool(),
+        note: reason(more, now),
+    }
+}
+
+/// Why a model is healthy or not, in words, by what an Outcrop tells of it.
+fn reason(more: &Value, now: u64) -> String {
+    let state = more["state"].as_str().unwrap_or_default();
+    let last = &more["last_failure"];
+    let last = last["code"].as_str().map(|code| {
+        let since = now.saturating_sub(last["at"].as_u64().unwrap_or(now));
+        format!(" with {code}, {}", ago(since))
+    });
+    let last = last.unwrap_or_default();
+    let words = match state {
+        "ready" => "it answered when it was last asked".to_owned(),
+        "unknown" => "nobody has asked it yet".to_owned(),
+        "failing" => format!("it failed{last}"),
+        "passed_over" => format!("passed over for a while, since it fails again and again{last}"),
+        "signed_out" => "its sign-in is missing or cannot be used".to_owned(),
+        "no_credentials" => "the server has no AWS credentials".to_owned(),
+        "stale" => "it was there before, and cannot be looked for now".to_owned(),
+        other => other.to_owned(),
+    };
+    match more["problem"].as_str() {
+        Some(problem) => format!("{words}: {problem}"),
+        None => words,
     }
 }
 
@@ -207,18 +221,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_model_is_shown_with_what_stands_behind_it() {
-        let mut model = Model::new("m".parse().unwrap(), "bedrock-agent");
-        model.agent_id = Some("ABCDEF1234".to_owned());
-        assert_eq!(upstream(&model), "ABCDEF1234/TSTALIASID");
-        let mut model = Model::new("m".parse().unwrap(), "openai");
-        model.text.model_id = Some("llama3".to_owned());
-        assert_eq!(upstream(&model), "llama3");
-        model.text.base_url = Some("http://x/v1".to_owned());
-        assert_eq!(upstream(&model), "llama3 at http://x/v1");
-    }
-
-    #[test]
     fn a_setting_that_is_missing_is_why_a_model_cannot_answer() {
         let models = vec![Model::new("m".parse().unwrap(), "bedrock-agent")];
         let rows = of_config(&Config { models, ..Config::default() });
@@ -227,12 +229,23 @@ mod tests {
     }
 
     #[test]
-    fn a_server_tells_of_models_that_it_passes_over() {
+    fn a_server_tells_how_it_stands_with_its_models() {
         let listed = json!({ "id": "a", "owned_by": "bedrock-agent", "outcrop": {
-            "agent_id": "A", "agent_alias_id": "B" } });
-        let row = of_listed(&listed, "outcrop_breaker_open{model=\"a\"} 1\n");
+            "backend": "bedrock-agent", "upstream": "A/B", "state": "passed_over",
+            "healthy": false, "last_failure": { "code": "upstream_throttled", "at": 940 } } });
+        let row = of_listed(&listed, 1_000);
         assert_eq!((row.upstream.as_str(), row.healthy), ("A/B", Some(false)));
-        let row = of_listed(&json!({ "id": "a" }), "outcrop_breaker_open{model=\"a\"} 0\n");
-        assert_eq!((row.upstream.as_str(), row.healthy), ("", None));
+        assert!(row.note.ends_with("again with upstream_throttled, 1 min ago"), "{}", row.note);
+        let more = json!({ "state": "signed_out", "problem": "run `outcrop login`" });
+        let told = "its sign-in is missing or cannot be used: run `outcrop login`";
+        assert_eq!(reason(&more, 0), told);
+    }
+
+    #[test]
+    fn a_server_of_another_make_tells_names_and_owners() {
+        let row = of_listed(&json!({ "id": "llama3", "owned_by": "library" }), 0);
+        let Row { name, backend, upstream, healthy, note } = row;
+        assert_eq!((name.as_str(), backend.as_str()), ("llama3", "library"));
+        assert_eq!((upstream.as_str(), healthy, note.as_str()), ("", None, ""));
     }
 }

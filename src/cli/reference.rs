@@ -3,13 +3,12 @@
 //! `outcrop completions`, `outcrop man`, and the page `docs/cli.md`: all are made of what clap
 //! knows, so none can differ from what the program does.
 
-use std::io;
 use std::path::PathBuf;
 
 use clap::{Arg, Args, Command, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::{Cli, EXIT_FAILED, EXIT_OK, complain, say};
+use super::{Cli, EXIT_FAILED, EXIT_OK, complain, print, say};
 
 /// For which shell.
 #[derive(Debug, Args)]
@@ -30,7 +29,10 @@ impl Completions {
     pub(super) fn run(&self) -> u8 {
         let mut command = Cli::command();
         let name = command.get_name().to_owned();
-        clap_complete::generate(self.shell, &mut command, name, &mut io::stdout());
+        // It does not bear a pipe that closes.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut command, name, &mut script);
+        print(&String::from_utf8_lossy(&script));
         EXIT_OK
     }
 }
@@ -78,10 +80,10 @@ Every verb ends with one of these exit codes:
 | code | what |
 |---|---|
 | 0 | all went well |
-| 1 | something failed while running: a server that cannot be reached or says no, a difference that `compare` found, a request of `bench` that failed |
+| 1 | something failed while running: a server that cannot be reached, says no or is silent for too long, a difference that `compare` found, a request of `bench` that failed, a model that `models` knows not to be healthy, a sign-in that cannot be used, a file that cannot be written |
 | 2 | the command or the configuration is wrong; standard error says what |
 
-Results go to standard output, complaints and progress to standard error. Colours and progress are for terminals only, and `NO_COLOR` switches colours off. With `--json` a verb prints one JSON document.
+Results go to standard output, complaints and progress to standard error. Colours and progress are for terminals only, and `NO_COLOR` switches colours off. With `--json` a verb prints one JSON document, and `sessions follow` one a line; what failed is told on standard error all the same. Whoever closes the pipe, as `head` does, ends the answer too.
 
 Verbs that talk to a server send the key of `--api-key`, else of `OUTCROP_API_KEY`, else of `OPENAI_API_KEY`; `compare`, which talks to two, says below what goes where.
 ";

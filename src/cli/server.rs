@@ -1,5 +1,7 @@
-//! The server that a verb talks to: where it is, with which key, and what to do when it does not
-//! answer as it should.
+//! The server that a verb talks to: where it is, and with which key.
+
+use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
@@ -7,10 +9,11 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use serde_json::Value;
 
-use crate::backend::http::{Client, HttpError, Reply};
+use crate::backend::http::{Client, Reply};
 use crate::config::{Environment, Secret};
 
 use super::terminal::harmless;
+pub(super) use super::trouble::Trouble;
 
 /// Where a server is expected that nobody names.
 const DEFAULT_URL: &str = "http://127.0.0.1:8000";
@@ -18,6 +21,10 @@ const DEFAULT_URL: &str = "http://127.0.0.1:8000";
 const DOCUMENT_BYTES: usize = 16 << 20;
 /// What of a reply that makes no sense is shown.
 const SHOWN_CHARACTERS: usize = 200;
+/// How long a document may take that no model has to think about.
+const DOCUMENT_SECONDS: u64 = 30;
+/// How long a server may say nothing, where nobody says otherwise: models think for minutes.
+pub(super) const SILENT_SECONDS: u64 = 600;
 /// The variables that a key is taken from, in order.
 const KEY_VARIABLES: [&str; 2] = ["OUTCROP_API_KEY", "OPENAI_API_KEY"];
 
@@ -32,6 +39,10 @@ pub(super) struct ServerArgs {
     /// machine can see what stands on a command line
     #[arg(long, value_name = "KEY", global = true)]
     pub(super) api_key: Option<String>,
+    /// Seconds that the server may say nothing; a list or a session has 30 at most
+    #[arg(long, value_name = "SECONDS", default_value_t = SILENT_SECONDS, global = true,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(super) timeout: u64,
 }
 
 impl ServerArgs {
@@ -41,7 +52,7 @@ impl ServerArgs {
     /// When the URL is none, or the key does not fit into a header.
     pub(super) fn server(&self, environment: &Environment) -> Result<Server, String> {
         let key = key(self.api_key.as_deref(), environment, &KEY_VARIABLES);
-        Server::new(&self.server_url, key)
+        Ok(Server { silent_seconds: self.timeout, ..Server::new(&self.server_url, key)? })
     }
 }
 
@@ -66,92 +77,8 @@ pub(super) struct Server {
     /// What follows every path, with its question mark; mostly nothing.
     query: String,
     headers: HeaderMap,
-}
-
-/// Why a server did not answer as it should: what happened, and what to do.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    /// There was no reply.
-    #[error("{}", no_reply(.url, .error))]
-    NoReply {
-        /// Who was asked.
-        url: String,
-        /// What the client says.
-        error: HttpError,
-    },
-    /// The reply broke off.
-    #[error("the answer broke off: {0}; what came before is not the whole")]
-    CutShort(String),
-    /// The server said no.
-    #[error("{}", refused(*.status, .message, .url))]
-    Refused {
-        /// Who was asked.
-        url: String,
-        /// The HTTP status, or the one before an error within a stream.
-        status: StatusCode,
-        /// `error.code`, empty when there is none.
-        code: String,
-        /// What it said.
-        message: String,
-    },
-    /// The reply is no answer of such a server.
-    #[error("{url} does not answer like an OpenAI-compatible server: {what}; check the URL")]
-    Strange {
-        /// Who was asked.
-        url: String,
-        /// What is strange.
-        what: String,
-    },
-}
-
-impl Trouble {
-    /// In one or two words, to count by.
-    pub(super) fn kind(&self) -> String {
-        match self {
-            Self::NoReply { .. } => "no reply".to_owned(),
-            Self::CutShort(_) => "cut short".to_owned(),
-            Self::Refused { status, .. } if status.is_success() => "error in the stream".to_owned(),
-            Self::Refused { status, .. } => format!("status {}", status.as_u16()),
-            Self::Strange { .. } => "not OpenAI-compatible".to_owned(),
-        }
-    }
-
-    /// Whether the server says that there is no such thing.
-    pub(super) fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused { status, .. } if *status == StatusCode::NOT_FOUND)
-    }
-}
-
-fn no_reply(url: &str, error: &HttpError) -> String {
-    let told = error.to_string();
-    let advice = if told.contains("certificate") {
-        "its certificate is not trusted here: install its authority's certificate on this machine, \
-         or name the server as its certificate does"
-    } else if told.contains("InvalidContentType") || told.contains("corrupt message") {
-        "it does not speak TLS there: try http:// in the URL"
-    } else if told.contains("dns error") {
-        "its name is not known: check the URL and the network"
-    } else if told.contains("refused") {
-        "nothing listens there: is the server running, and is the port right?"
-    } else {
-        "check the URL, and whether the server is running"
-    };
-    format!("{url} cannot be reached: {told}; {advice}")
-}
-
-fn refused(status: StatusCode, message: &str, url: &str) -> String {
-    let number = status.as_u16();
-    match number {
-        401 => format!(
-            "{url} wants another API key (401): {message}; give one with --api-key or in \
-             OUTCROP_API_KEY"
-        ),
-        403 => format!("{url} does not allow this (403): {message}; ask for a key that may"),
-        404 => format!("{url} does not have this (404): {message}"),
-        429 => format!("{url} is asked too often (429): {message}; wait, and try again"),
-        200..=299 => format!("{url} failed in the middle of its answer: {message}"),
-        _ => format!("{url} answered {number}: {message}"),
-    }
+    /// How long it may say nothing.
+    silent_seconds: u64,
 }
 
 impl Server {
@@ -186,7 +113,24 @@ impl Server {
             base: if path.is_empty() { "/v1".to_owned() } else { path.to_owned() },
             query: parsed.query().map(|query| format!("?{query}")).unwrap_or_default(),
             headers,
+            silent_seconds: SILENT_SECONDS,
         })
+    }
+
+    /// Waits for what a server says next.
+    ///
+    /// # Errors
+    /// When nothing comes for too long.
+    pub(super) async fn within_patience<T>(
+        &self,
+        next: impl Future<Output = T>,
+    ) -> Result<T, Trouble> {
+        self.within(self.silent_seconds, next).await
+    }
+
+    async fn within<T>(&self, seconds: u64, work: impl Future<Output = T>) -> Result<T, Trouble> {
+        let done = tokio::time::timeout(Duration::from_secs(seconds), work).await;
+        done.map_err(|_| Trouble::Silent { url: self.name(), seconds })
     }
 
     /// The same server, asked with one more header.
@@ -226,10 +170,13 @@ impl Server {
     ) -> Result<Reply, Trouble> {
         let url = format!("{}{}{path}{}", self.origin, self.base, self.query);
         let headers = self.headers.clone();
-        let sent = match body {
-            Some(body) => self.client.post(&url, headers, Bytes::from(body.to_string())).await,
-            None => self.client.ask(method, &url, headers).await,
+        let sending = async {
+            match body {
+                Some(body) => self.client.post(&url, headers, Bytes::from(body.to_string())).await,
+                None => self.client.ask(method, &url, headers).await,
+            }
         };
+        let sent = self.within_patience(sending).await?;
         sent.map_err(|error| Trouble::NoReply { url: self.name(), error })
     }
 
@@ -246,42 +193,43 @@ impl Server {
         }
         let status = reply.status();
         // What cannot be read of the reason is left out.
-        let body = reply.beginning(DOCUMENT_BYTES).await.unwrap_or_default();
+        let body = self.within_patience(reply.beginning(DOCUMENT_BYTES)).await;
+        let body = body.map(Result::unwrap_or_default).unwrap_or_default();
         Err(self.refusal(status, &body))
     }
 
     /// The JSON document at a path.
     pub(super) async fn document(&self, method: Method, path: &str) -> Result<Value, Trouble> {
-        let mut reply = self.ask(method, path, None).await?;
-        self.json(&mut reply).await
+        let asking = async {
+            let mut reply = self.ask(method, path, None).await?;
+            self.json(&mut reply).await
+        };
+        self.within(self.silent_seconds.min(DOCUMENT_SECONDS), asking).await?
     }
 
     /// Posts a JSON document and gives the one that comes back.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Trouble> {
-        let mut reply = self.ask(Method::POST, path, Some(body)).await?;
-        self.json(&mut reply).await
+        let asking = async {
+            let mut reply = self.ask(Method::POST, path, Some(body)).await?;
+            self.json(&mut reply).await
+        };
+        self.within(self.silent_seconds.min(DOCUMENT_SECONDS), asking).await?
     }
 
-    /// The text at a path beside the API, such as `/metrics`; none when the server has none.
-    pub(super) async fn text_beside(&self, path: &str) -> Option<String> {
-        let url = format!("{}{path}", self.origin);
-        let mut reply = self.client.ask(Method::GET, &url, self.headers.clone()).await.ok()?;
-        if !reply.status().is_success() {
-            return None;
-        }
-        let body = reply.beginning(DOCUMENT_BYTES).await.ok()?;
-        String::from_utf8(body).ok()
-    }
-
-    /// The names of the models that it lists, in its order.
-    pub(super) async fn models(&self) -> Result<Vec<Value>, Trouble> {
+    /// The list of its models, each with its `id`, as it sends it.
+    pub(super) async fn model_list(&self) -> Result<Value, Trouble> {
         let list = self.document(Method::GET, "/models").await?;
-        match list.get("data").and_then(Value::as_array) {
-            Some(models) if models.iter().all(|model| model["id"].is_string()) => {
-                Ok(models.clone())
-            }
-            _ => Err(self.strange("GET /models gives no list of models")),
+        let has_ids = |models: &Vec<Value>| models.iter().all(|model| model["id"].is_string());
+        match list["data"].as_array().is_some_and(has_ids) {
+            true => Ok(list),
+            false => Err(self.strange("GET /models gives no list of models")),
         }
+    }
+
+    /// The models that it lists, in its order.
+    pub(super) async fn models(&self) -> Result<Vec<Value>, Trouble> {
+        let list = self.model_list().await?;
+        Ok(list["data"].as_array().cloned().unwrap_or_default())
     }
 
     /// The model that is asked for, else the first that the server lists.
@@ -291,9 +239,7 @@ impl Server {
         }
         let models = self.models().await?;
         let first = models.first().and_then(|model| model["id"].as_str());
-        first.map(str::to_owned).ok_or_else(|| {
-            self.strange("it lists no models; name one with --model, or configure one there")
-        })
+        first.map(str::to_owned).ok_or_else(|| Trouble::NoModels { url: self.name() })
     }
 
     /// The document that a reply holds.

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::config::Environment;
 
-use super::answer::{Answer, Piece};
+use super::answer::{Answer, Call, Piece, Whole};
 use super::server::{Server, ServerArgs, Trouble};
 use super::terminal::{Paint, harmless, table};
-use super::{EXIT_FAILED, EXIT_OK, complain, print, refuse, say};
+use super::{EXIT_FAILED, EXIT_OK, complain, is_unheard, print, refuse, say};
 
 /// Between two looks at a session in which no turn runs.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
@@ -53,6 +53,9 @@ enum SessionVerb {
         /// Stop after one answer
         #[arg(long)]
         once: bool,
+        /// Print each answer as JSON once it is there, one a line
+        #[arg(long)]
+        json: bool,
     },
     /// End sessions: they are forgotten, and turns that run are stopped
     End {
@@ -71,7 +74,10 @@ pub(super) async fn run(verb: Sessions, environment: Environment) -> u8 {
     let done = match verb.verb {
         SessionVerb::List { limit, json } => list(&server, limit, json, paint).await,
         SessionVerb::Show { id, json } => show(&server, &id, json, paint).await,
-        SessionVerb::Follow { id, once } => Follower::new(&server, &id, paint).run(once).await,
+        SessionVerb::Follow { id, once, json } => {
+            let path = path_of(&id);
+            Follower { server: &server, path, paint, json, turns: None }.run(once).await
+        }
         SessionVerb::End { ids } => end(&server, &ids).await,
     };
     match done {
@@ -87,7 +93,10 @@ pub(super) async fn run(verb: Sessions, environment: Environment) -> u8 {
 fn told(trouble: &Trouble) -> String {
     match trouble {
         Trouble::Strange { url, what } => {
-            format!("{url} keeps no sessions that can be asked for: {what}; only Outcrop does")
+            format!(
+                "{url} keeps no sessions that can be asked for: {what}; check the URL, and that it \
+                 is an Outcrop"
+            )
         }
         Trouble::Refused { code, url, .. }
             if trouble.is_not_found() && code == "session_not_found" =>
@@ -129,13 +138,13 @@ async fn list(server: &Server, limit: u16, json: bool, paint: Paint) -> Result<(
     Ok(())
 }
 
-fn seconds_since_1970() -> u64 {
+pub(super) fn seconds_since_1970() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
 
 /// A length of time in its largest unit.
-fn ago(seconds: u64) -> String {
+pub(super) fn ago(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s ago"),
         60..3_600 => format!("{} min ago", seconds / 60),
@@ -207,15 +216,12 @@ struct Follower<'a> {
     server: &'a Server,
     path: String,
     paint: Paint,
+    json: bool,
     /// Turns whose answers were printed, or were over before.
     turns: Option<u64>,
 }
 
-impl<'a> Follower<'a> {
-    fn new(server: &'a Server, id: &str, paint: Paint) -> Self {
-        Self { server, path: path_of(id), paint, turns: None }
-    }
-
+impl Follower<'_> {
     async fn run(mut self, once: bool) -> Result<(), Trouble> {
         let stopped = tokio::signal::ctrl_c();
         tokio::pin!(stopped);
@@ -224,7 +230,7 @@ impl<'a> Follower<'a> {
                 answered = self.look() => answered?,
                 _ = &mut stopped => return Ok(()),
             };
-            if answered && once {
+            if (answered && once) || is_unheard() {
                 return Ok(());
             }
             if answered {
@@ -243,8 +249,7 @@ impl<'a> Follower<'a> {
         let session = self.server.document(Method::GET, &self.path).await?;
         let turns = session["turns"].as_u64().unwrap_or_default();
         if session["running_turn"].is_string() {
-            self.turns = Some(turns + 1);
-            return self.print_running().await;
+            return self.print_running(turns).await;
         }
         let before = self.turns.replace(turns).unwrap_or(turns);
         let missed = usize::try_from(turns.saturating_sub(before)).unwrap_or_default();
@@ -257,12 +262,17 @@ impl<'a> Follower<'a> {
         let from =
             begins.and_then(|begin| messages.iter().position(|one| std::ptr::eq(one, begin)));
         for message in messages.get(from.unwrap_or_default()..).unwrap_or_default() {
-            show_message(message, self.paint);
+            match self.json {
+                true if message["role"] == "assistant" => say(&line_of(message)),
+                true => {}
+                false => show_message(message, self.paint),
+            }
         }
         Ok(true)
     }
 
-    async fn print_running(&self) -> Result<bool, Trouble> {
+    /// Prints the answer that is on its way, after so many turns.
+    async fn print_running(&mut self, turns: u64) -> Result<bool, Trouble> {
         let path = format!("{}/events", self.path);
         let reply = match self.server.ask(Method::GET, &path, None).await {
             Ok(reply) => reply,
@@ -271,27 +281,69 @@ impl<'a> Follower<'a> {
             Err(trouble) => return Err(trouble),
         };
         let mut answer = Answer::of(self.server, reply);
-        say(&self.paint.bold("assistant"));
-        loop {
+        if !self.json {
+            say(&self.paint.bold("assistant"));
+        }
+        let failed = loop {
             match answer.next().await {
+                Ok(None) => break None,
+                // One turn that failed is not the end of the session.
+                Err(trouble) => break Some(trouble.to_string()),
+                Ok(Some(_)) if self.json => {}
                 Ok(Some(Piece::Text(text))) => print(&harmless(&text)),
                 Ok(Some(Piece::Thought(text))) => print(&self.paint.dim(harmless(&text))),
-                Ok(None) => break,
-                // One turn that failed is not the end of the session.
-                Err(trouble) => {
-                    say(&"");
-                    complain(&trouble);
-                    break;
-                }
             }
-        }
-        for call in answer.into_whole().calls {
-            let call = json!({ "name": call.name, "arguments": call.arguments });
-            say(&self.paint.dim(format_args!("\ncalls {}", harmless(&call.to_string()))));
-        }
-        say(&"\n");
+            if is_unheard() {
+                return Ok(true);
+            }
+        };
+        let session = self.server.document(Method::GET, &self.path).await.unwrap_or_default();
+        let failed = match failed {
+            None if was_interrupted(&session) => Some("interrupted".to_owned()),
+            failed => failed,
+        };
+        // One that failed may not count, and others may have come since.
+        self.turns = Some(session["turns"].as_u64().map_or(turns + 1, |now| now.min(turns + 1)));
+        self.print_end(&answer.into_whole(), failed.as_deref());
         Ok(true)
     }
+
+    fn print_end(&self, whole: &Whole, failed: Option<&str>) {
+        let calls: Vec<Value> = whole.calls.iter().map(Call::written).collect();
+        if self.json {
+            return say(&json!({
+                "text": whole.text, "tool_calls": calls, "finish_reason": whole.finish_reason,
+                "usage": whole.usage, "failed": failed,
+            }));
+        }
+        if let Some(failed) = failed {
+            say(&"");
+            complain(&failed);
+        }
+        for call in calls {
+            let function = harmless(&call["function"].to_string());
+            say(&self.paint.dim(format_args!("\ncalls {function}")));
+        }
+        say(&"\n");
+    }
+}
+
+/// Whether a session's last answer was: the stream of such a one ends as any other does.
+fn was_interrupted(session: &Value) -> bool {
+    let messages = session["messages"].as_array().map_or(&[][..], Vec::as_slice);
+    let last = messages.iter().rfind(|message| message["role"] == "assistant");
+    last.is_some_and(|message| message["status"] == "interrupted")
+}
+
+/// An answer that was over before it could be followed, as one that was.
+fn line_of(message: &Value) -> Value {
+    let is_whole = message["status"] == "completed";
+    let calls = message.get("tool_calls").cloned().unwrap_or_else(|| json!([]));
+    json!({
+        "text": message["content"].as_str().unwrap_or_default(), "tool_calls": calls,
+        "finish_reason": null, "usage": null,
+        "failed": if is_whole { Value::Null } else { message["status"].clone() },
+    })
 }
 
 #[cfg(test)]

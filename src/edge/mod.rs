@@ -216,8 +216,8 @@ impl Edge {
             Target::Speak(surface) => self.speak(&incoming, body, surface).await,
             Target::Resume(surface) => self.resume(&incoming, surface.usual()).await,
             Target::Embeddings => self.embeddings(&incoming, body).await,
-            Target::Models => or_failure(self.models(&incoming)),
-            Target::Model => or_failure(self.model(&incoming)),
+            Target::Models => or_refused(self.models(&incoming)).await,
+            Target::Model => or_refused(self.model(&incoming)).await,
             Target::Session(wanted) => or_refused(self.of_session(&incoming, body, wanted)).await,
             Target::Response(wanted) => or_refused(self.response(&incoming, wanted)).await,
             Target::Conversation(wanted) => {

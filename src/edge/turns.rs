@@ -18,7 +18,7 @@ use crate::backend::Route;
 use crate::gate::{self, Admission, Caller};
 use crate::session::{Hold, Origin, Submission, TurnReader};
 use crate::turn::ids::BadId;
-use crate::turn::request::{DisconnectPolicy, named};
+use crate::turn::request::{DisconnectPolicy, Keeping, named};
 use crate::turn::{
     Failure, FailureKind, RequestId, SessionHints, SessionId, TurnEvent, TurnId, TurnPolicy, Usage,
 };
@@ -415,6 +415,16 @@ fn heed_headers(headers: &HeaderMap, asked: &mut Asked) -> Result<(), Failure> {
         asked.request.disconnect_policy = Some(policy.ok_or_else(|| {
             Failure::bad_field("x-outcrop-disconnect-policy", "there are: cancel, detach")
         })?);
+    }
+    match text("x-outcrop-keep") {
+        // What is stored says OpenAI's Responses in its body.
+        Some("nothing") if asked.request.keeping == Keeping::Transcript => {
+            asked.request.keeping = Keeping::Nothing;
+        }
+        Some("nothing" | "transcript") | None => {}
+        Some(_) => {
+            return Err(Failure::bad_field("x-outcrop-keep", "there are: transcript, nothing"));
+        }
     }
     Ok(())
 }

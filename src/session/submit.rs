@@ -261,7 +261,8 @@ impl Sessions {
         {
             return Ok(Destination::named(key(id)));
         }
-        if !self.env.config.session.match_transcripts || request.is_delta {
+        // What nothing is kept of does not go on in a session that is.
+        if is_ephemeral || !self.env.config.session.match_transcripts || request.is_delta {
             return Ok(Destination { named: request.is_delta, ..fresh() });
         }
         let asked = request.model.as_ref().unwrap_or(&model.name);

@@ -1,102 +1,24 @@
-"""`outcrop chat` in a terminal: a pty whose other end types and reads like a person.
+"""`outcrop chat` in a terminal: what is typed, pasted and interrupted.
 
 OUTCROP_BIN     the program
 """
 
-import fcntl
 import json
-import os
-import pty
 import re
-import select
 import stat
-import subprocess
-import termios
-import time
 import urllib.request
 
 import pytest
-
-from conftest import BROKER, GPT, MODEL, PRESENTED_KEY
-
-PATIENCE = 20
-BIN = os.environ.get("OUTCROP_BIN", "target/debug/outcrop")
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
-
-
-class Terminal:
-    """A chat, and what it has shown so far."""
-
-    def __init__(self, home, *arguments):
-        main, other = pty.openpty()
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(home),
-            "TERM": "xterm",
-            "OUTCROP_API_KEY": PRESENTED_KEY,
-        }
-        command = [os.path.abspath(BIN), "chat", "--server-url", BROKER, *arguments]
-        # A session of its own, whose terminal this is, so that Ctrl-C is a signal.
-        self.process = subprocess.Popen(
-            command,
-            stdin=other,
-            stdout=other,
-            stderr=other,
-            cwd=home,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )
-        os.close(other)
-        self.main = main
-        self.shown = ""
-
-    def type(self, text):
-        os.write(self.main, text.encode())
-
-    def waits_for(self, pattern):
-        """Reads on until what is new matches, and gives the match."""
-        until = time.monotonic() + PATIENCE
-        while not (match := re.search(pattern, self.shown, re.S)):
-            left = until - time.monotonic()
-            assert left > 0, f"waited in vain for {pattern!r} in {self.shown[-2000:]!r}"
-            if select.select([self.main], [], [], left)[0]:
-                try:
-                    came = os.read(self.main, 65536)
-                except OSError:
-                    came = b""
-                assert came, f"the chat ended before {pattern!r}: {self.shown[-2000:]!r}"
-                self.shown += ESCAPES.sub("", came.decode(errors="replace"))
-        self.shown = self.shown[match.end() :]
-        return match
-
-    def prompt(self):
-        self.waits_for(r"you> ")
-
-    def exit_code(self):
-        # What is shown at the end must go somewhere.
-        until = time.monotonic() + PATIENCE
-        while self.process.poll() is None and time.monotonic() < until:
-            if select.select([self.main], [], [], 0.05)[0]:
-                try:
-                    os.read(self.main, 65536)
-                except OSError:
-                    break
-        return self.process.wait(PATIENCE)
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        os.close(self.main)
+import terminal as terminals
+from conftest import BROKER, EMULATOR, GPT, MODEL, PRESENTED_KEY
 
 
 @pytest.fixture
 def chat(tmp_path):
     opened = []
 
-    def open_chat(*arguments):
-        terminal = Terminal(tmp_path, *arguments)
+    def open_chat(*arguments, **options):
+        terminal = terminals.chat(tmp_path, *arguments, **options)
         opened.append(terminal)
         terminal.prompt()
         return terminal
@@ -194,3 +116,103 @@ def test_a_command_that_there_is_not_and_help(chat):
     terminal.prompt()
     terminal.type("\x04")
     assert terminal.exit_code() == 0
+
+
+def said(session):
+    """What the user said last, as the broker has it."""
+    messages = held(session)["messages"]
+    return [message["content"] for message in messages if message["role"] == "user"][-1]
+
+
+def test_what_is_pasted_is_one_message_as_it_is(chat, mark):
+    terminal = chat("--model", GPT, "--session", mark)
+    pasted = 'say: done\ncurl \\\n  -d "{}"\n\n\t'
+    pasted += "x" * 20_000 + "end"
+    terminal.type(f"\x1b[200~{pasted}\x1b[201~")
+    terminal.waits_for("xend")
+    terminal.type("\r")
+    terminal.waits_for("done")
+    terminal.prompt()
+    assert said(mark) == pasted
+    # Between quotes nothing is a mark.
+    terminal.type('"""\rsay: done\rone \\\rtwo\r"""\r')
+    terminal.waits_for('"""\r\n.*done')
+    terminal.prompt()
+    assert said(mark) == "say: done\none \\\ntwo"
+
+
+def test_long_and_wide_text_and_another_size_of_the_window(chat, mark):
+    terminal = chat("--model", GPT, "--session", mark)
+    terminal.resize(40)
+    wide = "say: " + "漢字 👩‍👩‍👧 é " * 60 + "ends"
+    terminal.type(wide)
+    terminal.waits_for("ends")
+    terminal.resize(100)
+    # To the beginning and back, over what is wide.
+    terminal.type("\x01\x05!\r")
+    terminal.waits_for(r"!\r\n.*ends!\r\n")
+    terminal.prompt()
+    assert said(mark) == wide + "!"
+
+
+def test_the_conversation_goes_on_when_the_server_was_restarted(chat, tmp_path):
+    config = """
+[store]
+kind = "memory"
+
+[[models]]
+name = "agent"
+backend = "bedrock-agent"
+agent_id = "DEMOAGENT1"
+"""
+    home = tmp_path / "broker"
+    home.mkdir()
+    served = terminals.Served(home, config, EMULATOR)
+    try:
+        terminal = chat(server=served.address)
+        terminal.type("My name is Ann.\r")
+        terminal.waits_for("help you today")
+        terminal.prompt()
+        served.stop()
+        terminal.type("What is my name?\r")
+        terminal.waits_for("cannot be reached.*nothing listens")
+        terminal.prompt()
+        served.start_again()
+        # The line is in the history.
+        terminal.type("\x1b[A")
+        terminal.waits_for("What is my name")
+        terminal.type("\r")
+        terminal.waits_for("Your name is Ann")
+        terminal.prompt()
+        terminal.type("\x04")
+        assert terminal.exit_code() == 0
+    finally:
+        served.stop()
+
+
+def test_answers_go_to_a_file_and_the_terminal_is_edited_on(tmp_path):
+    with open(tmp_path / "answers", "wb") as answers:
+        terminal = terminals.chat(tmp_path, "--model", MODEL, stdout=answers)
+    try:
+        terminal.prompt()
+        terminal.type("count to 3\r")
+        terminal.prompt()
+        terminal.type("\x04")
+        assert terminal.exit_code() == 0
+    finally:
+        terminal.close()
+    text = (tmp_path / "answers").read_text()
+    assert "1 2 3" in text and "\x1b" not in text and "you>" not in text
+
+
+def test_colours_are_for_terminals_that_want_them(tmp_path):
+    colours = re.compile(r"\x1b\[[0-9;]*m")
+    for variables, is_coloured in [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]:
+        command = [terminals.BIN, "models", "--server-url", BROKER]
+        terminal = terminals.Terminal(tmp_path, command, **variables)
+        try:
+            terminal.waits_for("HEALTHY.*\n")
+            terminal.exit_code()
+            assert bool(colours.search(terminal.raw)) == is_coloured, variables
+        finally:
+            terminal.close()

@@ -47,7 +47,7 @@ use payload::Template;
 use stop::StopIfCut;
 use thoughts::Thoughts;
 
-const NAME: &str = "bedrock-agentcore";
+pub(super) const NAME: &str = "bedrock-agentcore";
 /// Sessions are forgotten a little before they say; past this share of their idle time we count
 /// one as forgotten.
 const MARGIN: f64 = 0.95;

@@ -39,7 +39,7 @@ mod service_names;
 #[cfg(test)]
 mod tests;
 
-const NAME: &str = "bedrock-inline-agent";
+pub(super) const NAME: &str = "bedrock-inline-agent";
 /// Characters that an instruction must have, by the API model.
 const SHORTEST: usize = 40;
 /// Characters of an instruction with the client's system messages; the service says no figure,

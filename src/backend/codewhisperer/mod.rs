@@ -50,7 +50,7 @@ use failure::{Again, Refused};
 pub use profiles::Profile;
 use request::Call;
 
-const NAME: &str = "codewhisperer";
+pub(super) const NAME: &str = "codewhisperer";
 /// The service's name of the operation.
 const TARGET: &str = "AmazonCodeWhispererStreamingService.GenerateAssistantResponse";
 /// Where the service is for a sign-in without a profile.

@@ -36,8 +36,17 @@ pub struct Discovery {
     /// In the order of their names, each once.
     models: ArcSwap<Vec<Arc<FoundModel>>>,
     idle: ArcSwap<IdleTimes>,
+    /// Why agents and models cannot be listed: what to do about it.
+    problems: ArcSwap<Problems>,
     /// Cancelled once agents and models were looked for, with or without success.
     looked: CancellationToken,
+}
+
+/// What to do where the last look failed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Problems {
+    agents: Option<&'static str>,
+    models: Option<&'static str>,
 }
 
 /// The idle times of agents.
@@ -122,6 +131,26 @@ impl Discovery {
         let id = models::id_of(name);
         let place = found.binary_search_by(|found| models::id_of(&found.model).cmp(id)).ok()?;
         found.get(place).cloned()
+    }
+
+    /// What to do where agents could not be listed when they were last looked for.
+    #[must_use]
+    pub fn agents_problem(&self) -> Option<&'static str> {
+        self.problems.load().agents
+    }
+
+    /// What to do where models could not be listed when they were last looked for.
+    #[must_use]
+    pub fn models_problem(&self) -> Option<&'static str> {
+        self.problems.load().models
+    }
+
+    fn set_agents_problem(&self, agents: Option<&'static str>) {
+        self.problems.rcu(|problems| Problems { agents, ..**problems });
+    }
+
+    fn set_models_problem(&self, models: Option<&'static str>) {
+        self.problems.rcu(|problems| Problems { models, ..**problems });
     }
 
     /// The idle time of a model's agent, to be read at every turn.

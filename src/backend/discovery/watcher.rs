@@ -101,7 +101,10 @@ impl<'a> Watcher<'a> {
 
     async fn list(&mut self) -> Result<(), Trouble> {
         let Some(plane) = self.planes.get(&self.home) else { return Ok(()) };
-        match find(plane, self.knobs.max_agents).await {
+        let looked = find(plane, self.knobs.max_agents).await;
+        let problem = looked.as_ref().err().map(|trouble| what_to_do(trouble.cause));
+        self.known.set_agents_problem(problem);
+        match looked {
             Ok(found) => {
                 if found.len() != self.known.agents.load().len() || self.is_warned {
                     let is_full = found.len() == self.knobs.max_agents;
@@ -126,7 +129,10 @@ impl<'a> Watcher<'a> {
 
     async fn list_models(&mut self) -> Result<(), Trouble> {
         let Some(catalogue) = &self.catalogue else { return Ok(()) };
-        match catalogue.models().await {
+        let looked = catalogue.models().await;
+        let problem = looked.as_ref().err().map(|trouble| what_to_do_about_models(trouble.cause));
+        self.known.set_models_problem(problem);
+        match looked {
             Ok(found) => {
                 if found.len() != self.known.models.load().len() || self.is_warned_of_models {
                     tracing::info!(models = found.len(), "models were discovered");

@@ -60,22 +60,45 @@ pub(super) fn help() -> String {
     let lines: Vec<_> = lines.collect();
     format!(
         "{}\n\nA line that ends in \\ goes on in the next one; so does what stands between two \
-         lines of \"\"\".\nCtrl-C stops the answer; a second one leaves.",
+         lines of \"\"\".\nLines that are pasted are one message. Ctrl-C stops the answer; a second one leaves.",
         lines.join("\n")
     )
 }
 
 /// Whether more lines belong to what was typed so far.
 pub(super) fn goes_on(typed: &str) -> bool {
-    let quotes = typed.lines().filter(|line| line.trim() == QUOTES).count();
-    quotes % 2 == 1 || typed.ends_with('\\')
+    match is_quoted(typed) {
+        true => quoted(typed).is_none(),
+        false => typed.ends_with('\\'),
+    }
 }
 
-/// What several lines say: without the marks that held them together.
+/// What several lines say: without the marks that held them together. Between quotes, and in
+/// what was pasted with its own line breaks, every line stays as it is.
 pub(super) fn joined(typed: &str) -> String {
-    let lines = typed.lines().filter(|line| line.trim() != QUOTES);
-    let lines = lines.map(|line| line.strip_suffix('\\').unwrap_or(line));
-    lines.collect::<Vec<_>>().join("\n")
+    if is_quoted(typed) {
+        return quoted(typed).unwrap_or_else(|| typed.to_owned());
+    }
+    let mut lines = typed.lines().rev();
+    let last = lines.next().unwrap_or_default();
+    // Each line but the last was typed with a mark at its end, or none was.
+    let is_marked = |line: &str| line.ends_with('\\');
+    if !lines.clone().all(is_marked) {
+        return typed.to_owned();
+    }
+    let before = lines.rev().map(|line| line.strip_suffix('\\').unwrap_or(line));
+    before.chain([last]).collect::<Vec<_>>().join("\n")
+}
+
+fn is_quoted(typed: &str) -> bool {
+    typed.lines().next().is_some_and(|line| line.trim() == QUOTES)
+}
+
+/// What stands between the first line and the last, if both are quotes.
+fn quoted(typed: &str) -> Option<String> {
+    let lines: Vec<&str> = typed.lines().collect();
+    let [_, between @ .., last] = lines.as_slice() else { return None };
+    (last.trim() == QUOTES).then(|| between.join("\n"))
 }
 
 const QUOTES: &str = "\"\"\"";
@@ -110,5 +133,15 @@ mod tests {
         assert!(goes_on("\"\"\"\none") && !goes_on("\"\"\"\none\n\"\"\""));
         assert_eq!(joined("one\\\ntwo"), "one\ntwo");
         assert_eq!(joined("\"\"\"\none\n two\n\"\"\""), "one\n two");
+    }
+
+    #[test]
+    fn what_is_pasted_stays_as_it_is() {
+        for pasted in ["one\ntwo \\\n  three", "def f():\n    \"\"\"\n    Why\n    \"\"\"", "a", ""]
+        {
+            assert_eq!(joined(pasted), pasted);
+        }
+        assert!(!goes_on("def f():\n    \"\"\"\n    pass"));
+        assert_eq!(joined("\"\"\"\ncurl \\\n  x\n\"\"\""), "curl \\\n  x");
     }
 }

@@ -10,6 +10,7 @@ use http::{HeaderName, Method};
 use serde_json::{Value, json};
 
 use crate::cli::answer::{Answer, Piece, Whole};
+use crate::cli::is_unheard;
 use crate::cli::server::{Server, Trouble};
 use crate::cli::sessions::path_of;
 
@@ -164,7 +165,14 @@ impl Conversation {
                 }
             };
             match piece {
-                Ok(Some(piece)) => show(&piece),
+                // Nobody reads on: whoever closed the pipe does not want the rest.
+                Ok(Some(piece)) => {
+                    show(&piece);
+                    if is_unheard() {
+                        self.stop(&mut answer, interrupts, show).await;
+                        return Ok(Ended::Interrupted(self.keep(answer)));
+                    }
+                }
                 Ok(None) => return Ok(Ended::Answered(self.keep(answer))),
                 Err(trouble) => {
                     if !answer.so_far().text.is_empty() {

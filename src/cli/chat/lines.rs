@@ -3,7 +3,7 @@
 //! The history is a file in the state folder that its owner alone can read: people paste secrets
 //! into conversations.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use rustyline::completion::Completer;
@@ -12,7 +12,7 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::{DefaultHistory, History as _};
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{Config, Context, Editor, Helper};
+use rustyline::{Behavior, Config, Context, Editor, Helper};
 
 use crate::cli::edit::owners_own;
 use crate::config::Environment;
@@ -45,7 +45,12 @@ impl Lines {
     /// # Errors
     /// When there is no terminal that can be edited on.
     pub(super) fn open(environment: &Environment) -> Result<Self, String> {
-        let config = Config::builder().max_history_size(KEPT);
+        // Where the answers go to a file, the lines are edited on the terminal all the same.
+        let behavior = match io::stdout().is_terminal() {
+            true => Behavior::Stdio,
+            false => Behavior::PreferTerm,
+        };
+        let config = Config::builder().behavior(behavior).max_history_size(KEPT);
         let config = config.and_then(|config| config.history_ignore_dups(true));
         let told = |error: ReadlineError| format!("the terminal cannot be used: {error}");
         let config = config.map_err(told)?.auto_add_history(false).build();

@@ -13,7 +13,7 @@ use crate::config::Environment;
 
 use super::server::{ServerArgs, Trouble};
 use super::terminal::{Paint, harmless};
-use super::{EXIT_FAILED, EXIT_OK, complain, print, refuse, say};
+use super::{EXIT_FAILED, EXIT_OK, complain, is_unheard, print, refuse, say};
 
 mod command;
 mod conversation;
@@ -158,7 +158,7 @@ async fn answer_once(
         }
         calls.iter().for_each(|call| say(call));
     }
-    if code != EXIT_OK {
+    if code != EXIT_OK && !is_unheard() {
         complain(&"interrupted");
     }
     code

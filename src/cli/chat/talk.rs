@@ -220,7 +220,10 @@ impl Talk {
             }
             Some(file) => match read_tools(Path::new(file)) {
                 Ok(tools) => {
-                    self.note(&format!("{} tools are offered from now on", tools.len()));
+                    self.note(&match tools.len() {
+                        1 => "1 tool is offered from now on".to_owned(),
+                        count => format!("{count} tools are offered from now on"),
+                    });
                     self.conversation.tools = tools;
                 }
                 Err(message) => {

@@ -95,8 +95,9 @@ pub(super) fn usage(exchange: &Exchange) -> Option<&Value> {
     answer.map(|answer| &answer["usage"]).filter(|usage| usage.is_object())
 }
 
-/// What a chunk is for, in one word.
-fn purpose(chunk: &Value) -> &'static str {
+/// What a chunk is for, in one word; some servers count tokens in each, and tell all of them in a
+/// chunk whose choice says nothing, once it has ended.
+fn purpose(chunk: &Value, has_ended: bool) -> &'static str {
     if !chunk["error"].is_null() {
         return "error";
     }
@@ -116,6 +117,7 @@ fn purpose(chunk: &Value) -> &'static str {
         () if has("reasoning_content") || has("reasoning") => "thought",
         () if has("content") => "content",
         () if has("refusal") => "refusal",
+        () if has_ended && chunk["usage"].is_object() => "usage",
         () if has("role") => "role",
         () => "nothing",
     }
@@ -128,7 +130,9 @@ pub(super) fn order(exchange: &Exchange) -> Vec<(&'static str, usize)> {
     for event in events {
         let kind = match &event.data {
             Some(Data::Done) => "[DONE]",
-            Some(Data::Json(chunk)) => purpose(chunk),
+            Some(Data::Json(chunk)) => {
+                purpose(chunk, order.iter().any(|(kind, _)| *kind == "finish"))
+            }
             Some(Data::Other(_)) => "no JSON",
             None => continue,
         };

@@ -98,8 +98,9 @@ fn kind(body: &Body) -> String {
 /// and chunks that bring nothing.
 fn sequence(exchange: &Exchange) -> String {
     let order = order(exchange).into_iter().map(|(kind, _)| kind);
+    // A role comes alone or with the first word; what a client reads of it is the same.
     let mut kinds: Vec<&str> =
-        order.filter(|kind| !["thought", "nothing"].contains(kind)).collect();
+        order.filter(|kind| !["thought", "nothing", "role"].contains(kind)).collect();
     kinds.dedup();
     kinds.join(", ")
 }

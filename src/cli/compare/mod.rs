@@ -16,6 +16,8 @@ mod chunks;
 mod difference;
 mod exchange;
 mod report;
+#[cfg(test)]
+mod right;
 mod rules;
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
-use crate::config::{Config, Environment, Hashes, Loaded, Problem, Report, Sources, load, secret};
+use crate::config::{
+    Config, Environment, Hashes, Loaded, Place, Problem, Report, Sources, load, secret,
+};
 use crate::turn::TenantId;
 
 use super::edit::NotChanged;
@@ -27,7 +30,7 @@ pub const EXIT_WRONG: u8 = 2;
 #[derive(Debug, Subcommand)]
 pub enum ConfigVerb {
     /// Say everything that is wrong with the configuration, with line numbers
-    Check(FileArgs),
+    Check(CheckArgs),
     /// Print the configuration that results from file and environment
     Show(ShowArgs),
     /// Write a file to begin with, of a few questions
@@ -42,6 +45,17 @@ pub struct FileArgs {
     /// The configuration file; else the one in OUTCROP_CONFIG, else ./outcrop.toml if it exists
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+/// What to check.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Which file.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What to show.
@@ -115,7 +129,13 @@ impl ConfigVerb {
     ) -> io::Result<u8> {
         let region = aws_region(&environment);
         let loaded = match self {
-            Self::Check(args) => load_checked(args.config.as_deref(), environment, extra),
+            Self::Check(args) => {
+                let loaded = load_checked(args.file.config.as_deref(), environment, extra);
+                if args.json {
+                    return checked(loaded, output);
+                }
+                loaded
+            }
             Self::Show(args) => load_found(args.file.config.as_deref(), environment),
             Self::Init(init) => return init.run(&environment, output),
             Self::Set(args) => return args.run(environment, output),
@@ -155,7 +175,10 @@ impl SetArgs {
         };
         match set::run(self.file.config.as_deref(), setting, value, environment) {
             Ok(done) => {
-                writeln!(output.out, "{done}")?;
+                writeln!(output.out, "{}", done.line)?;
+                if let Some(warning) = done.warning {
+                    writeln!(output.err, "{warning}")?;
+                }
                 Ok(EXIT_OK)
             }
             Err(error) => {
@@ -183,6 +206,38 @@ fn load_checked(
         return Ok(loaded);
     }
     Err(Report::new(loaded.file, problems))
+}
+
+/// Prints what came of a check as one document.
+fn checked(loaded: Result<Loaded, Report>, output: &mut Output<'_>) -> io::Result<u8> {
+    let (document, code) = match loaded {
+        Ok(loaded) => {
+            let told = json!({
+                "file": loaded.file, "is_in_order": true, "problems": [], "notes": loaded.notes,
+                "models": loaded.config.models.len(), "keys": loaded.config.keys.len(),
+                "listen": loaded.config.server.listen,
+            });
+            (told, EXIT_OK)
+        }
+        Err(Report { file, problems }) => {
+            let problems: Vec<Value> = problems.iter().map(written).collect();
+            let told = json!({ "file": file, "is_in_order": false, "problems": problems });
+            (told, EXIT_WRONG)
+        }
+    };
+    writeln!(output.out, "{document}")?;
+    Ok(code)
+}
+
+fn written(problem: &Problem) -> Value {
+    let mut told = json!({ "setting": problem.key, "message": problem.message });
+    match &problem.place {
+        Place::Line(line) => told["line"] = json!(line),
+        Place::Variable(name) => told["variable"] = json!(name),
+        Place::Flag(name) => told["flag"] = json!(name),
+        Place::File => {}
+    }
+    told
 }
 
 /// A comment on what the AWS SDK finds by itself, since that goes before `aws.region`.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::broker::Emulated;
+use super::super::broker::{Broker, Emulated};
 use super::run;
 
 #[tokio::test]
@@ -19,4 +19,19 @@ async fn a_server_is_measured_and_its_errors_are_counted() {
     let done = run(&[&bench[..], &faulty].concat()).await;
     let badly: Value = serde_json::from_str(&done.out).unwrap();
     assert_eq!((done.code, &badly["errors"]["status 429"]["count"]), (Some(1), &20.into()));
+}
+
+#[tokio::test]
+async fn an_outcrop_keeps_no_session_of_it() {
+    let broker = Broker::start().await;
+    let url = format!("http://{}", broker.address);
+    run(&["bench", &url, "--requests", "8"]).await.well();
+    let sessions = broker.get("/v1/sessions").send().await.json().await;
+    assert_eq!(sessions["data"], serde_json::json!([]));
+    // What is resent goes on in no session that is kept, and says so to none.
+    broker.ask("my name is Ann").text().await;
+    let again = broker.ask("my name is Ann").header("x-outcrop-keep", "nothing");
+    assert_eq!(again.answer().await.header("x-outcrop-session"), "new");
+    let wrong = broker.ask("hello").header("x-outcrop-keep", "everything").answer().await;
+    assert_eq!((wrong.status, &wrong.error()["param"]), (400, &"x-outcrop-keep".into()));
 }

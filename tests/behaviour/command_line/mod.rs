@@ -12,6 +12,8 @@ mod bench;
 mod chat;
 mod compare;
 mod keys;
+mod models;
+mod pipes;
 mod sessions;
 mod trouble;
 

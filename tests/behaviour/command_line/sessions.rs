@@ -1,8 +1,8 @@
-//! `outcrop sessions` and `outcrop models` against a running broker.
+//! `outcrop sessions` against a running broker.
 
 use serde_json::Value;
 
-use super::super::broker::{Broker, Setup, until};
+use super::super::broker::{Broker, until};
 use super::{Done, run, start};
 
 #[tokio::test]
@@ -43,15 +43,17 @@ async fn a_running_turn_is_followed_to_its_end() {
 }
 
 #[tokio::test]
-async fn models_are_listed_with_what_is_known_of_them() {
-    let tables = "[[models]]\nname = \"gone\"\nbackend = \"openai\"\nmodel_id = \"missing\"\n";
-    let broker = Broker::with(Setup { tables, ..Setup::default() }).await;
+async fn answers_are_followed_as_lines_for_scripts() {
+    let broker = Broker::start().await;
     let url = format!("http://{}", broker.address);
-    let list = run(&["models", "--server-url", &url]).await.well();
-    let rows: Vec<Vec<_>> = list.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[1][..2], ["agent", "bedrock-agent"], "{list}");
-    let probed = run(&["models", "--server-url", &url, "--probe", "--json"]).await;
-    assert_eq!(probed.code, Some(1), "{probed:?}");
-    let rows: Value = serde_json::from_str(&probed.out).unwrap();
-    assert_eq!((&rows[0]["healthy"], &rows[1]["healthy"]), (&true.into(), &false.into()), "{rows}");
+    let ask = broker.ask("count to 200").session("long").pace(0, 5);
+    let follow = async {
+        until("the turn to run", async || broker.session("long").await["running_turn"].is_string())
+            .await;
+        let follow = ["sessions", "--server-url", &url, "follow", "long", "--once", "--json"];
+        Done::of(start(&follow)).await
+    };
+    let (answer, followed) = tokio::join!(ask.text(), follow);
+    let line: Value = serde_json::from_str(&followed.well()).unwrap();
+    assert_eq!((&line["text"], &line["failed"]), (&answer.as_str().into(), &Value::Null));
 }
