@@ -232,6 +232,7 @@ impl Edge {
             Target::Live => probes::live(),
             Target::Ready => self.ready(),
             Target::Metrics => or_refused(self.metrics_page()).await,
+            Target::OpenApi => probes::openapi(),
             Target::Info => probes::info(),
         }
     }

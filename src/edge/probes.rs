@@ -17,6 +17,9 @@ use crate::turn::Failure;
 use super::surfaces::SURFACES;
 use super::{Edge, reply};
 
+/// An OpenAPI 3.1 document of the paths in [`routes`](super::routes).
+pub(super) const OPENAPI: &str = include_str!("openapi.json");
+
 impl Edge {
     /// `GET /health`: what was last learnt; never asks AWS, so never is slow.
     pub(super) fn health(&self) -> Response {
@@ -76,6 +79,12 @@ pub(super) fn live() -> Response {
     reply::json(StatusCode::OK, &json!({ "status": "alive" }))
 }
 
+/// `GET /openapi.json`: every path with its methods, for programs that make clients of it.
+pub(super) fn openapi() -> Response {
+    let json = HeaderValue::from_static("application/json");
+    reply::bytes(StatusCode::OK, json, Bytes::from_static(OPENAPI.as_bytes()))
+}
+
 /// `GET /`: what this is.
 pub(super) fn info() -> Response {
     let endpoints = SURFACES.iter().map(|surface| surface.endpoint.name);
@@ -103,6 +112,7 @@ pub(super) fn info() -> Response {
             "live": "GET /livez",
             "ready": "GET /readyz",
             "metrics": "GET /metrics",
+            "openapi": "GET /openapi.json",
         },
         "dialects": endpoints.map(|name| format!("POST {name}")).collect::<Vec<_>>(),
     });

@@ -47,6 +47,8 @@ pub(super) enum Target {
     Ready,
     /// The metrics.
     Metrics,
+    /// What can be asked, for programs.
+    OpenApi,
     /// What this is.
     Info,
 }
@@ -201,6 +203,11 @@ const ROUTES: &[Route] = &[
     Route { name: "/livez", paths: &["/livez"], methods: &[(Method::GET, Target::Live)] },
     Route { name: "/readyz", paths: &["/readyz"], methods: &[(Method::GET, Target::Ready)] },
     Route { name: "/metrics", paths: &["/metrics"], methods: &[(Method::GET, Target::Metrics)] },
+    Route {
+        name: "/openapi.json",
+        paths: &["/openapi.json"],
+        methods: &[(Method::GET, Target::OpenApi)],
+    },
     Route { name: "/", paths: &["/", "/v1"], methods: &[(Method::GET, Target::Info)] },
 ];
 
@@ -292,7 +299,11 @@ fn matches<'p>(pattern: &str, path: &'p str) -> Option<[Option<&'p str>; 2]> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{BTreeSet, HashSet};
+
+    use serde_json::Value;
+
+    use crate::edge::probes::OPENAPI;
 
     use super::*;
 
@@ -353,5 +364,30 @@ mod tests {
         let paths: Vec<_> = places().flat_map(|place| place.paths().iter().copied()).collect();
         let different: HashSet<_> = paths.iter().copied().collect();
         assert_eq!(different.len(), paths.len());
+    }
+
+    #[test]
+    fn the_openapi_document_has_every_route_with_its_methods_and_no_other() {
+        let document: Value = serde_json::from_str(OPENAPI).unwrap();
+        assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+        let paths = document["paths"].as_object().unwrap();
+        let told: BTreeSet<String> = paths
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().unwrap();
+                methods.keys().map(move |method| format!("{} {path}", method.to_uppercase()))
+            })
+            .collect();
+        let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+        let there: BTreeSet<String> = SURFACES
+            .iter()
+            .map(Place::Spoken)
+            .chain(ROUTES.iter().map(Place::Fixed))
+            .flat_map(|place| {
+                let known = methods.iter().filter(move |method| place.target(method).is_some());
+                known.map(move |method| format!("{method} {}", place.name()))
+            })
+            .collect();
+        assert_eq!(told, there);
     }
 }
