@@ -11,7 +11,7 @@ use super::{
     Aws, CodeWhisperer, Config, Discovery, Emulator, Key, Limits, Log, LogFormat, OpenAi, Routing,
     Secret, Server, Session, Store, StoreKind, Synchronous, Turn,
 };
-use crate::turn::{ModelName, TenantId};
+use crate::turn::{DisconnectPolicy, ModelName, TenantId};
 
 /// Request heads: hyper takes no limit below 8 KiB, and keeps what it reads in memory.
 const HEADER_BYTES: Count = Count(8 << 10..=16 << 20);
@@ -317,6 +317,7 @@ pub(super) fn key(fields: &mut impl Fields, table: &mut KeyTable) {
         tokens_per_minute,
         concurrent_turns,
         models,
+        disconnect_policy,
         admin,
     } = key;
     fields.required("tenant", &Id::<TenantId>::new(), tenant);
@@ -326,5 +327,6 @@ pub(super) fn key(fields: &mut impl Fields, table: &mut KeyTable) {
     fields.field("tokens_per_minute", &Maybe(Positive), tokens_per_minute);
     fields.field("concurrent_turns", &Maybe(Positive), concurrent_turns);
     fields.field("models", &Maybe(List(Id::<ModelName>::new())), models);
+    fields.field("disconnect_policy", &Maybe(Id::<DisconnectPolicy>::new()), disconnect_policy);
     fields.field("admin", &Flag, admin);
 }

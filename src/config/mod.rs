@@ -13,7 +13,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::turn::{ModelName, TenantId};
+use crate::turn::{DisconnectPolicy, ModelName, TenantId};
 
 mod environment;
 mod fields;
@@ -379,6 +379,9 @@ pub struct Key {
     pub concurrent_turns: Option<NonZeroU32>,
     /// `models`: the only ones this key may use. Default: all.
     pub models: Option<Vec<ModelName>>,
+    /// `disconnect_policy`: what happens to its turns when it leaves, in the place of the model's.
+    /// Default: what the model says.
+    pub disconnect_policy: Option<DisconnectPolicy>,
     /// `admin`: whether it may list, read, follow, interrupt and end the sessions of all tenants.
     /// Default: false.
     pub admin: bool,

@@ -87,7 +87,7 @@ fn conduct(
 ) {
     fields.field("profile", &Named(Profile::NAMES), profile);
     fields.field("turn_policy", &Named(TurnPolicy::NAMES), turn_policy);
-    fields.field("disconnect_policy", &Named(DisconnectPolicy::NAMES), disconnect_policy);
+    fields.field("disconnect_policy", &Id::<DisconnectPolicy>::new(), disconnect_policy);
     fields.field("keep_alive_seconds", &Maybe(Seconds::SOME), keep_alive);
 }
 

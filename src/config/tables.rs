@@ -199,6 +199,7 @@ impl Key {
             tokens_per_minute: unlimited,
             concurrent_turns: unlimited,
             models: None,
+            disconnect_policy: None,
             admin: false,
         }
     }

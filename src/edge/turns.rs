@@ -18,7 +18,7 @@ use crate::backend::Route;
 use crate::gate::{self, Admission, Caller};
 use crate::session::{Hold, Origin, Submission, TurnReader};
 use crate::turn::ids::BadId;
-use crate::turn::request::{DisconnectPolicy, Keeping, named};
+use crate::turn::request::{BadDisconnectPolicy, Keeping, named};
 use crate::turn::{
     Failure, FailureKind, RequestId, SessionHints, SessionId, TurnEvent, TurnId, TurnPolicy, Usage,
 };
@@ -170,6 +170,8 @@ impl Edge {
     ) -> Result<Response, Failure> {
         let route = self.routes.find(asked.request.model.as_ref())?;
         caller.may_use(&route.model.name)?;
+        asked.request.disconnect_policy =
+            asked.request.disconnect_policy.or(caller.disconnect_policy);
         asked.request.caller = caller::number(&spoken.body, &route.model.caller_fields);
         let Spoken { surface, reply: format, body, .. } = spoken;
         let Asked { mut request, stream, options } = asked;
@@ -411,10 +413,10 @@ fn heed_headers(headers: &HeaderMap, asked: &mut Asked) -> Result<(), Failure> {
         })?);
     }
     if let Some(name) = text("x-outcrop-disconnect-policy") {
-        let policy = named(DisconnectPolicy::NAMES, name);
-        asked.request.disconnect_policy = Some(policy.ok_or_else(|| {
-            Failure::bad_field("x-outcrop-disconnect-policy", "there are: cancel, detach")
-        })?);
+        let policy = name.parse().map_err(|why: BadDisconnectPolicy| {
+            Failure::bad_field("x-outcrop-disconnect-policy", why.to_string())
+        });
+        asked.request.disconnect_policy = Some(policy?);
     }
     match text("x-outcrop-keep") {
         // What is stored says OpenAI's Responses in its body.

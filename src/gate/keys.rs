@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use crate::config;
-use crate::turn::{Failure, FailureKind, ModelName, TenantId};
+use crate::turn::{DisconnectPolicy, Failure, FailureKind, ModelName, TenantId};
 
 /// Where a key may stand besides `Authorization: Bearer`: the header of Anthropic's SDKs, that of
 /// Azure's, and the one in which Vapi sends the secret of a server.
@@ -43,6 +43,9 @@ pub struct Caller {
     pub is_admin: bool,
     /// Names the key in logs without giving it away: the tenant, and which of its keys.
     pub label: Arc<str>,
+    /// What happens to its turns when it leaves, where a request does not say; else it is the
+    /// model's.
+    pub disconnect_policy: Option<DisconnectPolicy>,
     /// The only models the key may use; none for all.
     models: Option<Arc<[ModelName]>>,
 }
@@ -53,7 +56,14 @@ impl Caller {
         static OPEN: LazyLock<Caller> = LazyLock::new(|| {
             let tenant = TenantId::open();
             let label = tenant.as_str().into();
-            Caller { label, tenant, key: None, is_admin: false, models: None }
+            Caller {
+                label,
+                tenant,
+                key: None,
+                is_admin: false,
+                disconnect_policy: None,
+                models: None,
+            }
         });
         // Shared: every session holds the name of its tenant.
         OPEN.clone()
@@ -106,6 +116,7 @@ impl Keys {
                 key: Some(index),
                 is_admin: key.admin,
                 label: format!("{}#{ordinal}", key.tenant).into(),
+                disconnect_policy: key.disconnect_policy,
                 models: key.models.as_deref().map(Arc::from),
             };
             entries.push(Entry { hash: key.hash, caller });
@@ -169,6 +180,7 @@ pub(super) mod tests {
             requests_per_minute: None,
             concurrent_turns: None,
             models: None,
+            disconnect_policy: None,
             admin: false,
         }
     }

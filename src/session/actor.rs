@@ -68,6 +68,8 @@ pub(super) enum SessionMsg {
     Silence(TurnId),
     /// From the turn log: nobody follows this turn any more.
     Abandoned(TurnId),
+    /// From a timer of the turn: nobody came back to follow it.
+    GraceOver(TurnId),
     /// From a timer: a turn has waited in the queue as long as it may.
     WaitedTooLong(TurnId),
     /// From [`Sessions`](super::Sessions): stop the running turn.
@@ -118,6 +120,7 @@ impl SessionMsg {
             | Self::Deadline { .. }
             | Self::Silence(_)
             | Self::Abandoned(_)
+            | Self::GraceOver(_)
             | Self::WaitedTooLong(_)
             | Self::Cancel(..)
             | Self::Retire
@@ -301,6 +304,7 @@ impl State {
             SessionMsg::Deadline { serial } => self.deadline(serial),
             SessionMsg::Silence(turn) => self.bridge_silence(&turn),
             SessionMsg::Abandoned(turn) => self.abandoned(&turn),
+            SessionMsg::GraceOver(turn) => self.grace_over(&turn),
             SessionMsg::WaitedTooLong(turn) => self.waited_too_long(&turn),
             SessionMsg::Interrupt(order) => self.interrupt(*order),
             SessionMsg::Read(reply) => self.read(reply),

@@ -130,8 +130,8 @@ impl Phase {
             (Self::Running, Input::Over { .. }) => (self, Effect::StartNext),
             (Self::Running, Input::Stop) => (self, Effect::Cut),
             (Self::Running, Input::Abandoned { policy, may_detach }) => match policy {
-                DisconnectPolicy::Detach if may_detach => (self, Effect::Detach),
-                DisconnectPolicy::Detach | DisconnectPolicy::Cancel => (self, Effect::Cut),
+                DisconnectPolicy::Detach { .. } if may_detach => (self, Effect::Detach),
+                DisconnectPolicy::Detach { .. } | DisconnectPolicy::Cancel => (self, Effect::Cut),
             },
 
             (
@@ -206,9 +206,10 @@ mod tests {
     fn an_abandoned_turn_is_cut_unless_it_may_run_on() {
         let abandoned =
             |policy, may_detach| step(Phase::Running, Input::Abandoned { policy, may_detach }).1;
+        const DETACH: DisconnectPolicy = DisconnectPolicy::Detach { grace: None };
         assert_eq!(abandoned(DisconnectPolicy::Cancel, true), Effect::Cut);
-        assert_eq!(abandoned(DisconnectPolicy::Detach, true), Effect::Detach);
-        assert_eq!(abandoned(DisconnectPolicy::Detach, false), Effect::Cut);
+        assert_eq!(abandoned(DETACH, true), Effect::Detach);
+        assert_eq!(abandoned(DETACH, false), Effect::Cut);
     }
 
     #[test]

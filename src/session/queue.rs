@@ -12,6 +12,7 @@ use crate::turn::request::DisconnectPolicy;
 use crate::turn::{Failure, FailureKind, FinishReason, Keeping, Role, TurnEvent, TurnId};
 
 use super::actor::{Call, SessionMsg};
+use super::attempt::remind;
 use super::ending::{Ending, Finished};
 use super::keeping::turn_record;
 use super::phase::{Effect, Input};
@@ -56,17 +57,12 @@ impl State {
         }
         let turn = accepted.writer.log().meta().turn.clone();
         let limit = self.env.config.turn.queue_wait;
-        let me = self.me.clone();
-        let timer = tokio::spawn(async move {
-            tokio::time::sleep(limit).await;
-            // An actor that is gone has no queue.
-            let _ = me.cast(SessionMsg::WaitedTooLong(turn));
-        });
+        let timer = remind(self.me.clone(), limit, SessionMsg::WaitedTooLong(turn));
         self.queue.push_back(Waiting {
             turn: accepted,
             since: Instant::now(),
             _queued: self.env.metrics.turn_queued(),
-            _timer: AbortOnDropHandle::new(timer),
+            _timer: timer,
         });
     }
 
@@ -84,7 +80,7 @@ impl State {
 
     pub(super) fn abandoned(&mut self, turn: &TurnId) {
         if let Some(waiting) = self.queue.iter().find(|waiting| waiting.is(turn)) {
-            let goes_on = waiting.turn.call.disconnect_policy == DisconnectPolicy::Detach;
+            let goes_on = waiting.turn.call.disconnect_policy != DisconnectPolicy::Cancel;
             // One that is to run on is asked again when it starts.
             if goes_on || waiting.turn.writer.log().has_readers() {
                 return;
@@ -102,8 +98,17 @@ impl State {
         let input = Input::Abandoned { policy: running.disconnect_policy(), may_detach };
         match self.phase.step(input) {
             Effect::Cut => self.cut(InterruptReason::Disconnect, None),
-            Effect::Detach => running.detach(),
+            Effect::Detach => running.detach(&self.me),
             _ => {}
+        }
+    }
+
+    /// Stops a turn that was left, unless somebody follows it again.
+    pub(super) fn grace_over(&mut self, turn: &TurnId) {
+        let running = self.running.as_ref();
+        if running.is_some_and(|running| running.is(turn) && !running.has_readers()) {
+            self.phase.step(Input::Stop);
+            self.cut(InterruptReason::Disconnect, None);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::turn::{
 };
 
 use super::actor::{Call, SessionMsg};
-use super::attempt::{Attempt, Order, Setting};
+use super::attempt::{Attempt, Order, Setting, remind};
 use super::conversation::Conversation;
 use super::env::Env;
 use super::identity::Digest;
@@ -62,6 +62,8 @@ pub(super) struct Running {
     pub(super) record: Option<Arc<TurnRecord>>,
     /// The right to run without a reader.
     pub(super) detached: Option<Detached>,
+    /// Rings when it has run without one for long enough.
+    pub(super) grace: Option<AbortOnDropHandle<()>>,
     pub(super) permit: OwnedSemaphorePermit,
 }
 
@@ -150,6 +152,7 @@ impl Running {
             is_visible: false,
             record,
             detached,
+            grace: None,
             permit,
             writer,
             call,
@@ -360,14 +363,18 @@ impl Running {
             return true;
         }
         let Ok(permit) = Arc::clone(&env.detached).try_acquire_owned() else { return false };
-        if self.call.disconnect_policy == DisconnectPolicy::Detach {
+        if self.call.disconnect_policy != DisconnectPolicy::Cancel {
             self.detached = Some(Detached::new(permit, env));
         }
         true
     }
 
-    /// Nobody reads the turn any more, and it goes on.
-    pub(super) fn detach(&self) {
+    /// Nobody reads the turn any more, and it goes on: for as long as it may.
+    pub(super) fn detach(&mut self, actor: &ActorRef<SessionMsg>) {
+        if let DisconnectPolicy::Detach { grace: Some(grace) } = self.call.disconnect_policy {
+            let turn = self.writer.log().meta().turn.clone();
+            self.grace = Some(remind(actor.clone(), grace, SessionMsg::GraceOver(turn)));
+        }
         tracing::debug!(parent: &self.span, "the turn goes on without a reader");
     }
 }

@@ -384,7 +384,7 @@ impl Destination {
 
 fn disconnect_policy(request: &TurnRequest, route: &Route) -> DisconnectPolicy {
     if request.is_background {
-        return DisconnectPolicy::Detach;
+        return DisconnectPolicy::Detach { grace: None };
     }
     request.disconnect_policy.unwrap_or(route.model.disconnect_policy)
 }

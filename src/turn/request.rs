@@ -1,8 +1,11 @@
 //! What a client asks of a turn, whatever dialect it spoke.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -49,7 +52,7 @@ pub struct TurnRequest {
     pub agent: AgentOptions,
     /// What to do when a turn is running, if the client overrides the model's policy.
     pub turn_policy: Option<TurnPolicy>,
-    /// What to do when the client leaves, if it overrides the model's policy.
+    /// What to do when the client leaves, if it overrides the key's and the model's policy.
     pub disconnect_policy: Option<DisconnectPolicy>,
     /// What of the turn is kept once it is over.
     pub keeping: Keeping,
@@ -151,13 +154,48 @@ pub enum DisconnectPolicy {
     #[default]
     Cancel,
     /// It runs on and can be rejoined.
-    Detach,
+    Detach {
+        /// How long, if nobody comes back: then it is stopped. Until it ends, without.
+        grace: Option<Duration>,
+    },
 }
 
-impl DisconnectPolicy {
-    /// Every policy with its name in configuration and headers.
-    pub const NAMES: &'static [(&'static str, Self)] =
-        &[("cancel", Self::Cancel), ("detach", Self::Detach)];
+/// The longest grace that can be given: turns do not run for days.
+const LONGEST_GRACE: f64 = 86_400.0;
+
+/// A text that is no policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be cancel, detach, or detach:SECONDS with up to 86400 of them")]
+pub struct BadDisconnectPolicy;
+
+/// In configuration, headers and bodies alike: `cancel`, `detach`, or `detach:30` for half a
+/// minute.
+impl FromStr for DisconnectPolicy {
+    type Err = BadDisconnectPolicy;
+
+    fn from_str(text: &str) -> Result<Self, BadDisconnectPolicy> {
+        let seconds = match text.split_once(':') {
+            None if text == "cancel" => return Ok(Self::Cancel),
+            None if text == "detach" => return Ok(Self::Detach { grace: None }),
+            Some(("detach", seconds)) => seconds,
+            _ => return Err(BadDisconnectPolicy),
+        };
+        let seconds: f64 = seconds.trim().parse().map_err(|_| BadDisconnectPolicy)?;
+        if !(0.0..=LONGEST_GRACE).contains(&seconds) {
+            return Err(BadDisconnectPolicy);
+        }
+        Ok(Self::Detach { grace: Some(Duration::from_secs_f64(seconds)) })
+    }
+}
+
+impl fmt::Display for DisconnectPolicy {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancel => out.write_str("cancel"),
+            Self::Detach { grace: None } => out.write_str("detach"),
+            Self::Detach { grace: Some(grace) } => write!(out, "detach:{}", grace.as_secs_f64()),
+        }
+    }
 }
 
 /// A function that the client can run.
@@ -254,4 +292,21 @@ impl FileUse {
 #[must_use]
 pub fn named<P: Copy>(names: &[(&'static str, P)], name: &str) -> Option<P> {
     names.iter().find(|(known, _)| *known == name).map(|(_, policy)| *policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_for_leavers_is_written_as_it_is_read() {
+        for text in ["cancel", "detach", "detach:30", "detach:0.5", "detach:86400"] {
+            assert_eq!(text.parse::<DisconnectPolicy>().unwrap().to_string(), text);
+        }
+        let wrong =
+            ["", "Cancel", "cancel:3", "detach:", "detach:-1", "detach:NaN", "detach:86401"];
+        for text in wrong {
+            assert_eq!(text.parse::<DisconnectPolicy>(), Err(BadDisconnectPolicy), "{text}");
+        }
+    }
 }

@@ -10,10 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::turn::request::named;
-use crate::turn::{
-    AgentOptions, DisconnectPolicy, Failure, FileUse, Latency, ToolErrors, TurnPolicy, TurnRequest,
-};
+use crate::turn::request::{BadDisconnectPolicy, named};
+use crate::turn::{AgentOptions, Failure, FileUse, Latency, ToolErrors, TurnPolicy, TurnRequest};
 
 use super::agent_fields::memory_id;
 use super::body::wrong;
@@ -73,10 +71,12 @@ impl<A: Into<BTreeMap<String, String>>> Extension<'_, A> {
         request.end_session = self.end_session.unwrap_or(false);
         request.wants_traces = self.traces.unwrap_or(request.wants_traces);
         request.wants_reasoning = self.reasoning;
-        let (turn, disconnect) = (self.turn_policy.as_deref(), self.disconnect_policy.as_deref());
+        let turn = self.turn_policy.as_deref();
         request.turn_policy = one_of(at, "turn_policy", TurnPolicy::NAMES, turn)?;
-        request.disconnect_policy =
-            one_of(at, "disconnect_policy", DisconnectPolicy::NAMES, disconnect)?;
+        let disconnect = self.disconnect_policy.as_deref().map(str::parse).transpose();
+        request.disconnect_policy = disconnect.map_err(|why: BadDisconnectPolicy| {
+            wrong(format!("{at}disconnect_policy"), &why.to_string())
+        })?;
         Ok(())
     }
 

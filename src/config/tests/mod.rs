@@ -401,7 +401,7 @@ fn what_is_shown_loads_again_and_means_the_same() {
     let config = loaded(FULL).config;
     assert_eq!(config.log.format, LogFormat::Human);
     assert_eq!(config.models[0].turn_policy, TurnPolicy::Reject);
-    assert_eq!(config.models[0].disconnect_policy, DisconnectPolicy::Detach);
+    assert_eq!(config.models[0].disconnect_policy, DisconnectPolicy::Detach { grace: None });
 }
 
 #[test]

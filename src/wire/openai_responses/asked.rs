@@ -306,7 +306,7 @@ impl<'a> Body<'a> {
             let why = "cannot be cancel for a response that is made in the background";
             return Err(wrong("outcrop.disconnect_policy", why));
         }
-        request.disconnect_policy = Some(DisconnectPolicy::Detach);
+        request.disconnect_policy = Some(DisconnectPolicy::Detach { grace: None });
         Ok(())
     }
 }

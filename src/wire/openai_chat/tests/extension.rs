@@ -43,7 +43,7 @@ fn all_of_the_extension_reaches_the_turn() {
     assert!(request.end_session && request.wants_traces);
     assert_eq!(request.wants_reasoning, Some(false));
     assert_eq!(request.turn_policy, Some(TurnPolicy::Interrupt));
-    assert_eq!(request.disconnect_policy, Some(DisconnectPolicy::Detach));
+    assert_eq!(request.disconnect_policy, Some(DisconnectPolicy::Detach { grace: None }));
     let expected = AgentOptions {
         knowledge_bases: Some(bases.as_array().unwrap().clone()),
         previous_turns: Some(3),

@@ -184,7 +184,7 @@ fn what_is_kept_follows_store_and_background() {
     };
     assert_eq!(kept(json!({"input": "x"})), (Keeping::Turn, false, None));
     assert_eq!(kept(json!({"input": "x", "store": false})), (Keeping::Nothing, false, None));
-    let detached = Some(DisconnectPolicy::Detach);
+    let detached = Some(DisconnectPolicy::Detach { grace: None });
     assert_eq!(kept(json!({"input": "x", "background": true})), (Keeping::Turn, true, detached));
 }
 
