@@ -32,9 +32,10 @@ mod asked;
 mod backup;
 mod check;
 mod columns;
+mod export;
 mod file;
+mod import;
 mod job;
-mod lines;
 mod lists;
 mod lives;
 mod readers;
@@ -48,7 +49,8 @@ mod writer;
 
 pub use backup::backup;
 pub use check::{Checked, check};
-pub use lines::{Imported, Step, export, import};
+pub use export::{Exported, Step, export};
+pub use import::{Imported, import};
 
 use asked::Subject;
 use job::{About, Job, Orders, Reply};
