@@ -23,6 +23,7 @@ use super::ending::Ending;
 use super::farewell;
 use super::files::Files;
 use super::identity::Heads;
+use super::keeping::Done;
 use super::phase::{Effect, Input, Phase};
 use super::pump::Pumped;
 use super::queue::{Accepted, Waiting};
@@ -93,6 +94,10 @@ pub(super) struct State {
     pub(super) serial: u64,
     /// Saves that the store has not yet confirmed.
     pub(super) saving: u32,
+    /// Saves that the store was asked for so far.
+    pub(super) saves: u64,
+    /// What is done once the store has confirmed so many.
+    pub(super) unkept: Vec<(u64, Done)>,
     /// Whether nothing more is to be kept of the session.
     pub(super) is_ephemeral: bool,
     /// Those who want to know of the next turn.
@@ -123,6 +128,8 @@ impl State {
             calls_pending: None,
             serial: 0,
             saving: 0,
+            saves: 0,
+            unkept: Vec::new(),
             is_ephemeral: false,
             followers: Vec::new(),
             deferred: VecDeque::new(),
@@ -208,7 +215,10 @@ impl State {
         // Whoever asked may be gone.
         match message {
             SessionMsg::Submit(submit) => self.refuse(*submit, store_is_away()),
-            SessionMsg::Edit(_, reply) => drop(reply.send(Err(store_is_away()))),
+            SessionMsg::Interrupt(order) => drop(order.reply.send(Err(store_is_away()))),
+            SessionMsg::Move(_, reply) | SessionMsg::Edit(_, reply) => {
+                drop(reply.send(Err(store_is_away())));
+            }
             SessionMsg::Copy(_, reply) => drop(reply.send(Err(store_is_away()))),
             SessionMsg::End(_, reply) => drop(reply.send(Err(store_is_away()))),
             SessionMsg::NextTurn(reply) => drop(reply.send(Err(store_is_away()))),
@@ -494,7 +504,7 @@ impl State {
     }
 }
 
-fn store_is_away() -> Failure {
+pub(super) fn store_is_away() -> Failure {
     Failure::new(FailureKind::StoreUnavailable, "the session store does not answer")
         .after(Duration::from_secs(2))
 }

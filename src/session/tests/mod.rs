@@ -23,7 +23,7 @@ use crate::backend::{Ask, AwsClients, Backend, Deps, Farewell, OpenAiServers, Ou
 use crate::config::Model;
 use crate::turn::{
     Failure, FailureKind, FinishReason, IdempotencyKey, Keeping, Message, RequestId, Role,
-    SessionHints, SessionKey, TurnEvent, TurnId, TurnRequest, Usage,
+    SessionHints, SessionKey, Status, TurnEvent, TurnId, TurnRequest, Usage,
 };
 
 /// What the backend does with a message.
