@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::backend::Route;
 use crate::metrics::{EndReason, Limit};
+use crate::store::Health;
 use crate::turn::{
     DisconnectPolicy, Failure, FailureKind, Keeping, ModelName, RequestId, SessionId, SessionKey,
     TenantId, TurnId, TurnRequest,
@@ -19,6 +20,7 @@ use super::conversation::drop_restated;
 use super::identity::{self, Found, Transcript};
 use super::phrases::Phrases;
 use super::running::Detached;
+use super::state::store_is_away;
 use super::supervisor::SupervisorMsg;
 use super::turn_log::{TurnLog, TurnMeta, TurnReader};
 use super::{HANDOVERS, Sessions};
@@ -82,6 +84,7 @@ impl Sessions {
         if self.is_draining() {
             return Err(draining());
         }
+        self.check_store(&submission.request)?;
         let Some(named) = submission.request.idempotency.clone() else {
             return self.submit_new(submission).await;
         };
@@ -92,6 +95,15 @@ impl Sessions {
         let reader = self.submit_new(submission).await?;
         place.take(reader.meta().turn.clone());
         Ok(reader)
+    }
+
+    /// Refuses a turn whose answer could not be kept anyhow.
+    fn check_store(&self, request: &TurnRequest) -> Result<(), Failure> {
+        let is_gone = self.env.waits_for_store && self.env.store.health() == Health::Gone;
+        if is_gone && !is_ephemeral(request) {
+            return Err(store_is_away());
+        }
+        Ok(())
     }
 
     async fn submit_new(&self, mut submission: Submission) -> Result<TurnReader, Failure> {
@@ -238,7 +250,7 @@ impl Sessions {
         let key = |id: SessionId| SessionKey { tenant: tenant.clone(), id };
         let request = &submission.request;
         let hints = &request.hints;
-        let is_ephemeral = request.keeping == Keeping::Nothing && hints.named.is_none();
+        let is_ephemeral = is_ephemeral(request);
         let fresh = || Destination {
             is_ephemeral,
             beginning: Beginning::New,
@@ -379,6 +391,11 @@ impl Destination {
             claimed: None,
         }
     }
+}
+
+/// Whether nothing is kept of what a request brings.
+fn is_ephemeral(request: &TurnRequest) -> bool {
+    request.keeping == Keeping::Nothing && request.hints.named.is_none()
 }
 
 fn disconnect_policy(request: &TurnRequest, route: &Route) -> DisconnectPolicy {

@@ -10,8 +10,8 @@ use futures_util::future::ready;
 use crate::turn::{Message, SessionId, SessionKey, TenantId, TurnId};
 
 use super::{
-    Answer, Begin, Census, End, Expired, LiveTurn, Query, Record, Save, SessionStore, StoredTurn,
-    Summary, TurnRecord,
+    Answer, Begin, Census, End, Expired, Health, LiveTurn, Query, Record, Save, SessionStore,
+    StoredTurn, Summary, TurnRecord,
 };
 
 /// A store that forgets with the process. Every call answers at once.
@@ -109,6 +109,10 @@ fn done<T: Send + 'static>(value: T) -> Answer<T> {
 impl SessionStore for MemoryStore {
     fn is_durable(&self) -> bool {
         false
+    }
+
+    fn health(&self) -> Health {
+        Health::Well
     }
 
     fn load(&self, key: SessionKey) -> Answer<Option<Arc<Record>>> {

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use super::*;
 
 mod editing;
+mod health;
 mod keeping;
 mod loading;
 mod opening;

@@ -208,6 +208,21 @@ fn settle(db: &Connection, synchronous: Synchronous) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Writes something to the file that changes nothing. Does not wait for other programs.
+pub(super) fn touch(db: &mut Connection) -> Result<(), Trouble> {
+    db.busy_timeout(Duration::ZERO)?;
+    let touched = rewrite_version(db);
+    db.busy_timeout(PATIENCE)?;
+    touched
+}
+
+fn rewrite_version(db: &mut Connection) -> Result<(), Trouble> {
+    let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    transaction.pragma_update(None, "user_version", version)?;
+    Ok(transaction.commit()?)
+}
+
 /// Whether nothing of the file waits in the log, and the log was emptied: of what was deleted
 /// nothing is left then. Does not wait for those who read.
 pub(super) fn empty_log(db: &Connection) -> Result<bool, Trouble> {

@@ -24,8 +24,8 @@ use crate::config::Synchronous;
 use crate::turn::{SessionKey, TenantId, TurnId};
 
 use super::{
-    Answer, Begin, Census, End, Expired, Query, Record, Save, SessionStore, StoreError, StoredTurn,
-    Summary,
+    Answer, Begin, Census, End, Expired, Health, Query, Record, Save, SessionStore, StoreError,
+    StoredTurn, Summary,
 };
 
 mod asked;
@@ -34,6 +34,7 @@ mod check;
 mod columns;
 mod export;
 mod file;
+mod health;
 mod import;
 mod job;
 mod lists;
@@ -55,7 +56,7 @@ pub use import::{Imported, import};
 use asked::Subject;
 use job::{About, Job, Orders, Reply};
 use readers::{Read, Readers};
-use trouble::Trouble;
+use trouble::{Trouble, guarded};
 use writer::{Shared, Writer};
 
 /// How a file is used.
@@ -156,7 +157,7 @@ impl SqliteStore {
             }
             let (reply, answer) = tokio::sync::oneshot::channel();
             let read: Read = Box::new(move |db| {
-                let found = at_one_moment(db, look).map_err(StoreError::from);
+                let found = guarded(|| at_one_moment(db, look)).map_err(StoreError::from);
                 // Whoever has left does not want to know.
                 let _ = reply.send(found);
             });
@@ -223,6 +224,10 @@ fn at_one_moment<T>(
 impl SessionStore for SqliteStore {
     fn is_durable(&self) -> bool {
         true
+    }
+
+    fn health(&self) -> Health {
+        self.orders.shared.pulse.health()
     }
 
     fn load(&self, key: SessionKey) -> Answer<Option<Arc<Record>>> {
