@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor as _, ActorRef, SpawnErr};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::backend::Routes;
@@ -44,6 +44,7 @@ mod queue;
 mod reconcile;
 mod repeats;
 mod resume;
+mod retention;
 mod running;
 mod slow;
 mod state;
@@ -124,6 +125,7 @@ impl Sessions {
             turns: Turns::new(turn.resume, turn.resume_bytes),
             detached: Arc::new(Semaphore::new(turn.max_detached)),
             repeats: Repeats::default(),
+            trimming: Mutex::default(),
             afterwards: TaskTracker::new(),
             config,
         });

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::backend::Route;
 use crate::metrics::{EndReason, Limit};
-use crate::store::Health;
+use crate::store::{Health, Query};
 use crate::turn::{
     DisconnectPolicy, Failure, FailureKind, Keeping, ModelName, RequestId, SessionId, SessionKey,
     TenantId, TurnId, TurnRequest,
@@ -24,6 +24,10 @@ use super::state::store_is_away;
 use super::supervisor::SupervisorMsg;
 use super::turn_log::{TurnLog, TurnMeta, TurnReader};
 use super::{HANDOVERS, Sessions};
+
+/// Where a session has to go: of so many that were active the longest ago one is surely not in
+/// use, or nobody goes.
+const BUSY_AT_MOST: usize = 32;
 
 /// A turn to be run.
 pub struct Submission {
@@ -371,8 +375,28 @@ impl Sessions {
             return;
         }
         self.env.metrics.rate_limited(Limit::TenantSessions);
-        // One that is busy is not the oldest for long.
-        let _ = self.forget(&oldest, EndReason::Evicted).await;
+        if !self.has_gone(&oldest).await {
+            self.let_another_go(key).await;
+        }
+    }
+
+    /// Has a session go, unless a turn runs in it; says whether it is not in use.
+    async fn has_gone(&self, key: &SessionKey) -> bool {
+        let gone = self.forget(key, EndReason::Evicted).await;
+        !gone.is_err_and(|failure| failure.kind == FailureKind::SessionBusy)
+    }
+
+    /// Lets the oldest session go that is neither in use nor this one.
+    async fn let_another_go(&self, key: &SessionKey) {
+        let tenant = Some(key.tenant.clone());
+        let limit = BUSY_AT_MOST;
+        let query = Query { tenant, limit, is_oldest_first: true, ..Query::default() };
+        let Ok(oldest) = self.env.store.list(query).await else { return };
+        for candidate in oldest.into_iter().filter(|it| it.key != *key) {
+            if self.has_gone(&candidate.key).await {
+                return;
+            }
+        }
     }
 }
 

@@ -313,6 +313,9 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
     /// What a tenant holds. Quick, however much that is.
     fn census(&self, tenant: TenantId) -> Answer<Census>;
 
+    /// Tenants that hold more than so many bytes, at most `limit`, those that hold most first.
+    fn beyond(&self, bytes: u64, limit: usize) -> Answer<Vec<TenantId>>;
+
     /// Sessions that were not active since `before`, at most `limit`.
     fn expired(&self, before: SystemTime, limit: usize) -> Answer<Vec<Expired>>;
 

@@ -49,6 +49,7 @@ mod recorded;
 mod respond;
 mod responses;
 mod resuming;
+mod retention;
 mod return_of_control;
 mod sessions;
 mod sessions_api;

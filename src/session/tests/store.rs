@@ -148,6 +148,10 @@ impl SessionStore for Moody {
         self.answer(|kept| kept.census(tenant))
     }
 
+    fn beyond(&self, bytes: u64, limit: usize) -> Answer<Vec<TenantId>> {
+        self.answer(|kept| kept.beyond(bytes, limit))
+    }
+
     fn expired(&self, before: SystemTime, limit: usize) -> Answer<Vec<Expired>> {
         self.answer(|kept| kept.expired(before, limit))
     }

@@ -254,6 +254,10 @@ impl SessionStore for SqliteStore {
         self.read(None, move |db| lists::census(db, &tenant))
     }
 
+    fn beyond(&self, bytes: u64, limit: usize) -> Answer<Vec<TenantId>> {
+        self.read(None, move |db| lists::beyond(db, bytes, limit))
+    }
+
     fn expired(&self, before: SystemTime, limit: usize) -> Answer<Vec<Expired>> {
         self.read(None, move |db| lists::expired(db, before, limit))
     }
