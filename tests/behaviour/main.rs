@@ -55,6 +55,7 @@ mod sessions;
 mod sessions_api;
 mod sign_in;
 mod store;
+mod store_trouble;
 mod transcripts;
 mod turns;
 mod upstream;

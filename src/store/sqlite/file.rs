@@ -64,7 +64,14 @@ fn taken(store: &Path, lock: &mut File) -> StoreError {
 }
 
 fn cannot(verb: &str, path: &Path, error: &io::Error) -> StoreError {
-    StoreError(format!("cannot {verb} {}: {error}", path.display()))
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; let the user that this runs as write there, or name another file by --store or \
+             store.path"
+        }
+        _ => "",
+    };
+    StoreError(format!("cannot {verb} {}: {error}{remedy}", path.display()))
 }
 
 /// The path with something behind it.
