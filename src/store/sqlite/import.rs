@@ -132,7 +132,7 @@ impl Import {
         }
     }
 
-    fn take_session(&mut self, db: &Connection, record: Record) -> Result<(), Trouble> {
+    fn take_session(&mut self, db: &Connection, record: Box<Record>) -> Result<(), Trouble> {
         check_session(&record)?;
         let key = record.key.clone();
         let is_there = sessions::is_there(db, &key)?;

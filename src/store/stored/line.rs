@@ -24,7 +24,7 @@ use super::{Base64, VERSION, encode, is_no, to_json, unread};
 #[derive(Debug)]
 pub(in crate::store) enum Line {
     /// A session.
-    Session(Record),
+    Session(Box<Record>),
     /// A turn that has ended.
     Turn(StoredTurn),
 }
@@ -122,7 +122,7 @@ pub(in crate::store) fn read_line(line: &str) -> Result<Line, StoreError> {
     const WHAT: &str = "it";
     match serde_json::from_str::<AnyLine<'_>>(line) {
         Ok(AnyLine { v: VERSION, body: Some(session), turn: None }) => {
-            session.into_record().map(Line::Session)
+            session.into_record().map(Box::new).map(Line::Session)
         }
         Ok(AnyLine { v: VERSION, body: None, turn: Some(turn) }) => {
             turn.into_turn().map(Line::Turn)
