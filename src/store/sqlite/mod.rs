@@ -176,7 +176,7 @@ impl SqliteStore {
         let about = About {
             subjects: vec![Subject::Session(key.clone())],
             saves: Some((key, save.unchanged)),
-            clears: false,
+            ..About::default()
         };
         let shared = Arc::clone(&self.orders.shared);
         let work = move |db: &Connection| {
@@ -242,7 +242,7 @@ impl SessionStore for SqliteStore {
 
     fn remove(&self, key: SessionKey) -> Answer<bool> {
         let subjects = vec![Subject::Session(key.clone())];
-        let about = About { subjects, saves: None, clears: true };
+        let about = About { subjects, clears: true, ..About::default() };
         self.write(about, move |db| sessions::remove(db, &key))
     }
 
@@ -286,7 +286,7 @@ impl SessionStore for SqliteStore {
         if let Some(named) = &turn.idempotency {
             about.subjects.push(Subject::Name(tenant.clone(), Arc::clone(&named.key)));
         }
-        self.orders.shared.lives.begin(tenant, &turn.turn, live);
+        about.begins = Some(self.orders.shared.lives.begin(tenant, &turn.turn, live));
         self.write(about, move |db| {
             save(db)?;
             turns::begin(db, &turn)
@@ -298,9 +298,12 @@ impl SessionStore for SqliteStore {
         let (tenant, id) = (turn.key.tenant.clone(), turn.turn.clone());
         let (mut about, mut save) = self.saving_any(session);
         about.subjects.push(Subject::Turn(tenant.clone(), id.clone()));
-        self.orders.shared.lives.end(&tenant, &id);
+        let unbegun = self.orders.shared.lives.end(&tenant, &id);
         self.write(about, move |db| {
             save(db)?;
+            if unbegun.get() && turns::running(db, &tenant, &id)?.is_none() {
+                turns::begin(db, &turn)?;
+            }
             // One that was deleted while it ran is not kept.
             let Some(standing) = turns::running(db, &tenant, &id)? else { return Ok(()) };
             let mut events = live.events_since(standing.events);
@@ -327,7 +330,7 @@ impl SessionStore for SqliteStore {
 
     fn remove_turn(&self, tenant: TenantId, turn: TurnId) -> Answer<bool> {
         let subjects = vec![Subject::Turn(tenant.clone(), turn.clone())];
-        let about = About { subjects, saves: None, clears: true };
+        let about = About { subjects, clears: true, ..About::default() };
         self.write(about, move |db| turns::remove(db, &tenant, &turn))
     }
 

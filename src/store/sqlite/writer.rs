@@ -191,12 +191,10 @@ impl Writer {
             };
             match &outcome {
                 Ok(()) => self.succeeded(),
-                Err(error) => {
-                    self.failed(error);
-                    // The next job may be of the same session.
-                    note(&self.shared.asked, job, false);
-                }
+                Err(error) => self.failed(error),
             }
+            // The next job may be of the same session or turn.
+            job.note(&self.shared.asked, outcome.is_ok());
             outcomes.push(outcome);
         }
         outcomes
@@ -214,7 +212,7 @@ impl Writer {
             let before = transaction.total_changes();
             let outcome = alone(&transaction, |db| guarded(|| job.work.apply(db)))?;
             if outcome.is_err() {
-                note(&self.shared.asked, job, false);
+                job.note(&self.shared.asked, false);
             }
             let has_changed = transaction.total_changes() != before;
             if job.about.clears && has_changed && self.tidy_at.is_none() {
@@ -232,7 +230,7 @@ impl Writer {
     }
 
     fn answer(&mut self, job: Job, outcome: Result<(), StoreError>) {
-        note(&self.shared.asked, &job, outcome.is_ok());
+        job.note(&self.shared.asked, outcome.is_ok());
         self.shared.asked.leave(&job.about.subjects);
         job.work.answer(outcome);
     }
@@ -295,16 +293,6 @@ impl Writer {
             self.tidy_at = Some(Instant::now());
             self.tidy();
         }
-    }
-}
-
-/// Remembers whether the file holds the session that a job was to save.
-fn note(asked: &Asked, job: &Job, is_saved: bool) {
-    let Some((key, unchanged)) = &job.about.saves else { return };
-    if is_saved {
-        asked.saved(key);
-    } else {
-        asked.failed(key, *unchanged);
     }
 }
 

@@ -4,7 +4,9 @@ use std::panic::panic_any;
 
 use futures_util::future::join_all;
 
-use super::super::super::contract::{key, of, running, saying, session, shown, whole};
+use super::super::super::contract::{
+    key, of, running, saying, session, shown, tenant, turn_id, whole,
+};
 use super::super::job::Work;
 use super::*;
 
@@ -58,6 +60,30 @@ async fn a_save_that_failed_is_made_good_by_the_next_one() {
     store.save(Save { record: Arc::new(record.clone()), unchanged: 3 }).await.unwrap();
     let found = store.load(key("acme", "s")).await.unwrap().unwrap();
     assert_eq!(shown(&found), shown(&record));
+}
+
+#[tokio::test]
+async fn a_turn_whose_beginning_could_not_be_written_is_there_once_its_end_is() {
+    let folder = Folder::new();
+    let store = folder.open();
+    store.save(whole(session("acme", "s", 1))).await.unwrap();
+    let large = "x".repeat(1 << 20);
+    let turn = running("acme", "s", "turn_1").named("again", 1);
+    let removed = running("acme", "s", "turn_2");
+    store.begin(removed.begin(None)).await.unwrap();
+    leave_room(&store, 0).await;
+    let begin = turn.begin(Some(whole(saying(session("acme", "s", 2), &[&large]))));
+    store.begin(begin).await.unwrap_err();
+    leave_room(&store, 1_000_000).await;
+    turn.live.say(&["Hel", "lo"]);
+    store.end(turn.end(9, None)).await.unwrap();
+    let found = store.turn(tenant("acme"), turn_id("turn_1")).await.unwrap().unwrap();
+    assert_eq!((found.ended.is_some(), found.events.len()), (true, 4));
+    assert!(store.repeated(tenant("acme"), "again".into()).await.unwrap().is_some());
+    // What was removed stays so.
+    assert!(store.remove_turn(tenant("acme"), turn_id("turn_2")).await.unwrap());
+    store.end(removed.end(9, None)).await.unwrap();
+    assert!(store.turn(tenant("acme"), turn_id("turn_2")).await.unwrap().is_none());
 }
 
 #[tokio::test]
