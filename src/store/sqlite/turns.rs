@@ -25,7 +25,8 @@ pub(super) struct Standing {
     pub(super) events: usize,
 }
 
-/// Puts a turn in that begins. A name that its client gave to an earlier request is this one's.
+/// Puts a turn in that begins; one that waited is there already, and brings what is said now. A
+/// name that its client gave to an earlier request is this one's.
 pub(super) fn begin(db: &Connection, turn: &TurnRecord) -> Result<(), Trouble> {
     let tenant = turn.key.tenant.as_str();
     if let Some(IdempotencyKey { key, .. }) = &turn.idempotency {
@@ -43,7 +44,9 @@ pub(super) fn begin(db: &Connection, turn: &TurnRecord) -> Result<(), Trouble> {
                 bytes, said, echo)
             VALUES (:tenant, :id, :session, 'running', :model, :agent, :agent_alias, :created,
                 :previous, :is_kept, :is_background, :may_go, :idempotency, :fingerprint, 0,
-                :bytes, :said, :echo)",
+                :bytes, :said, :echo)
+            ON CONFLICT (tenant, id) DO UPDATE SET said = excluded.said,
+                idempotency = excluded.idempotency, fingerprint = excluded.fingerprint",
     )?;
     insert.execute(named_params! {
         ":tenant": tenant,

@@ -90,12 +90,15 @@ async fn a_turn_whose_beginning_could_not_be_written_is_there_once_its_end_is() 
 async fn what_cannot_be_written_fails_alone() {
     let folder = Folder::new();
     let store = folder.open();
-    let turn = running("acme", "s", "turn_1");
-    store.begin(turn.begin(None)).await.unwrap();
-    // The same turn twice, with a session that then is not saved either, between two others.
+    // A session that is saved beside something that fails, between two others.
+    let (about, mut save) = store.saving(whole(session("acme", "beside", 1)));
+    let failing = move |db: &Connection| {
+        save(db)?;
+        Err::<(), _>(Trouble::Stored(StoreError("it does not fit".to_owned())))
+    };
     let asked = [
         store.save(whole(session("acme", "before", 1))),
-        store.begin(turn.begin(Some(whole(session("acme", "beside", 1))))),
+        store.write(about, failing),
         store.save(whole(session("acme", "after", 1))),
     ];
     let outcomes: Vec<_> = join_all(asked).await.into_iter().map(|it| it.is_ok()).collect();
