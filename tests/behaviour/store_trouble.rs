@@ -14,6 +14,9 @@ const NOBODY: u32 = 65_534;
 /// Where SQLite keeps `user_version` in a file's first page, as four bytes.
 const SCHEMA_AT: usize = 60;
 
+/// Less than a log of SQLite's holds as soon as there are tables, and more than a broker's own.
+const LIMIT: u64 = 32 << 10;
+
 /// A folder with a store in it that a broker has closed.
 async fn closed_store() -> (PathBuf, PathBuf) {
     let folder = new_folder();
@@ -123,7 +126,7 @@ async fn readiness(broker: &Broker) -> (u16, Value) {
 
 /// Has the files of a broker meet their limit and run into it; what is said then is not kept.
 async fn run_out_of_room(broker: &Broker) {
-    broker.limit_files(Some(64 << 10));
+    broker.limit_files(Some(LIMIT));
     let failed = broker.ask("my name is Bob").session("two").whole().answer().await;
     assert_eq!((failed.status, failed.code().as_str()), (503, "store_unavailable"), "{failed:?}");
     let moved = broker.post("/v1/sessions/one/interrupt", &serde_json::json!({ "spoken": "Nice" }));
@@ -160,7 +163,7 @@ async fn where_answers_do_not_wait_for_the_store_its_failure_keeps_nobody_away()
     let settings = "store.kind = \"sqlite\"\nstore.path = \"sessions.db\"\nstore.durable = false";
     let broker = Broker::with(Setup { settings, ..Setup::default() }).await;
     broker.ask("my name is Ann").session("one").text().await;
-    broker.limit_files(Some(64 << 10));
+    broker.limit_files(Some(LIMIT));
     assert_eq!(broker.ask("what is my name?").session("one").text().await, "Your name is Ann.");
     until("the log to say so", async || broker.log().contains("cannot be written to")).await;
     assert_eq!(readiness(&broker).await.0, 200);
