@@ -14,6 +14,9 @@ use crate::edge::Stop;
 /// Orders that may wait; more than two say nothing new.
 const WAITING: usize = 4;
 
+/// SIGXFSZ, of the same number on every system that has the broker's prebuilt programs.
+const FILE_TOO_LARGE: SignalKind = SignalKind::from_raw(25);
+
 /// Where orders to stop come in.
 #[derive(Debug, Clone)]
 pub(super) struct Stops {
@@ -40,13 +43,15 @@ impl Stops {
     }
 
     /// Makes SIGTERM and SIGINT such orders, until dropped: the first drains, the second does
-    /// not wait.
+    /// not wait. A file that grows beyond what the process may write no longer ends it.
     ///
     /// # Errors
     /// When the system does not let signals be handled.
     pub(super) fn on_signals(&self) -> io::Result<AbortOnDropHandle<()>> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        // Once asked for it ends the process no more; the write that met the limit fails.
+        drop(signal(FILE_TOO_LARGE)?);
         let stops = self.clone();
         Ok(AbortOnDropHandle::new(tokio::spawn(async move {
             loop {

@@ -12,6 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use warp::reply::Response;
 
 use crate::metrics;
+use crate::session::Unready;
 use crate::turn::Failure;
 
 use super::surfaces::SURFACES;
@@ -54,13 +55,21 @@ impl Edge {
         reply::json(status, &body)
     }
 
-    /// `GET /readyz`: whether new turns are taken.
+    /// `GET /readyz`: whether new turns are taken, and what they bring can be kept.
     pub(super) fn ready(&self) -> Response {
-        if self.sessions.is_draining() {
-            let body = json!({ "status": "draining" });
-            return reply::json(StatusCode::SERVICE_UNAVAILABLE, &body);
-        }
-        reply::json(StatusCode::OK, &json!({ "status": "ready" }))
+        let body = match self.sessions.unready() {
+            None => return reply::json(StatusCode::OK, &json!({ "status": "ready" })),
+            Some(Unready::Draining) => json!({ "status": "draining" }),
+            Some(Unready::StoreFails) => json!({
+                "status": "store_unavailable",
+                "reason": "the session store cannot be written to; the log says why",
+            }),
+            Some(Unready::StoreGone) => json!({
+                "status": "store_unavailable",
+                "reason": "the session store has stopped; restart the broker",
+            }),
+        };
+        reply::json(StatusCode::SERVICE_UNAVAILABLE, &body)
     }
 
     /// `GET /metrics`, in Prometheus' text format.

@@ -46,7 +46,12 @@ pub(super) enum SessionMsg {
     /// From the store, once, to an actor that began by loading.
     Loaded(Result<Option<Arc<Record>>, StoreError>),
     /// From the store: a save that did not end at once has ended.
-    Saved(Result<(), StoreError>),
+    Saved {
+        /// Which of the actor's saves it was.
+        serial: u64,
+        /// Whether it is kept.
+        result: Result<(), StoreError>,
+    },
     /// From the running turn's pump: events, and in the last message how the turn ended.
     Pumped(Box<Pumped>),
     /// From the pump's guard, once a turn: it is gone, orderly or not.
@@ -79,10 +84,11 @@ pub(super) enum SessionMsg {
     /// From [`Sessions`](super::Sessions): the session is over; answered once it is forgotten, with
     /// `SessionBusy` when it is to make room and a turn runs.
     End(EndReason, oneshot::Sender<Result<(), Failure>>),
-    /// From [`Sessions`](super::Sessions): further turns go to this model.
-    Move(ModelName, oneshot::Sender<Snapshot>),
+    /// From [`Sessions`](super::Sessions): further turns go to this model; answered once that is
+    /// kept.
+    Move(ModelName, Told),
     /// From [`Sessions`](super::Sessions): change what you hold.
-    Edit(Box<Edit>, oneshot::Sender<Result<Snapshot, Failure>>),
+    Edit(Box<Edit>, Told),
     /// From [`Sessions`](super::Sessions): a copy of the session up to the end of a turn, or of
     /// all of it, for one of this key.
     Copy(Box<(Option<TurnId>, SessionKey)>, oneshot::Sender<Result<Box<Record>, Failure>>),
@@ -113,7 +119,7 @@ impl SessionMsg {
             | Self::Copy(..)
             | Self::NextTurn(_) => true,
             Self::Loaded(_)
-            | Self::Saved(_)
+            | Self::Saved { .. }
             | Self::Pumped(_)
             | Self::PumpGone { .. }
             | Self::Hedge { .. }
@@ -193,9 +199,12 @@ pub(super) struct Interrupt {
     pub(super) reason: InterruptReason,
     /// What of the answer was heard, if that is known.
     pub(super) spoken: Option<String>,
-    /// Answered when it has stopped.
-    pub(super) reply: oneshot::Sender<Snapshot>,
+    /// Answered when it has stopped and what is left of it is kept.
+    pub(super) reply: Told,
 }
+
+/// Who is told what a session holds, once the store has it.
+pub(super) type Told = oneshot::Sender<Result<Snapshot, Failure>>;
 
 /// What a session holds at a moment.
 #[derive(Debug, Clone)]
@@ -297,7 +306,7 @@ impl State {
         match message {
             SessionMsg::Submit(submit) => self.submit(*submit),
             SessionMsg::Loaded(result) => self.loaded(result),
-            SessionMsg::Saved(result) => self.saved(result),
+            SessionMsg::Saved { serial, result } => self.saved(serial, result),
             SessionMsg::Pumped(pumped) => self.pumped(*pumped),
             SessionMsg::PumpGone { serial } => self.pump_gone(serial),
             SessionMsg::Hedge { serial } => self.hedge(serial),

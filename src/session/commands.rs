@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::store::{Record, StoreError};
+use crate::store::Record;
 use crate::turn::{Failure, FailureKind, ModelName, SessionKey, TurnId};
 
-use super::actor::{Interrupt, SessionState, Snapshot};
+use super::actor::{Interrupt, SessionState, Snapshot, Told};
 use super::conversation::Edit;
 use super::manage::{exists, no_session, store_failed};
 use super::phase::{Effect, Input};
@@ -18,20 +18,22 @@ use super::state::{State, busy};
 const MOST_FOLLOWERS: usize = 64;
 
 impl State {
+    /// Stops what runs, at once; whoever asked hears of it once the store has what was said.
     pub(super) fn interrupt(&mut self, order: Interrupt) {
         let Interrupt { reason, spoken, reply } = order;
         match self.phase.step(Input::Stop) {
             Effect::Cut => self.cut(reason, spoken),
             _ => {
                 // The answer was generated to its end, but not heard to its end.
-                if let Some(spoken) = spoken.map(|spoken| self.heard(&spoken))
-                    && self.held.cut_last_answer(&spoken)
-                {
-                    self.save();
+                if let Some(spoken) = spoken.map(|spoken| self.heard(&spoken)) {
+                    self.held.cut_last_answer(&spoken);
                 }
             }
         }
-        self.read(reply);
+        // See `read`.
+        if self.is_somebody() {
+            self.tell_once_kept(reply);
+        }
     }
 
     /// What of the last answer was heard: what was spoken, but for what the broker said itself.
@@ -74,27 +76,37 @@ impl State {
         !self.held.is_blank() || self.running.is_some() || !self.queue.is_empty()
     }
 
-    pub(super) fn move_to(&mut self, to: ModelName, reply: oneshot::Sender<Snapshot>) {
+    pub(super) fn move_to(&mut self, to: ModelName, reply: Told) {
         self.held.move_to(to);
         self.leave_upstream();
         self.tally_calls();
         self.residence.activity.touch();
-        self.save();
-        self.read(reply);
+        // See `read`.
+        if self.is_somebody() {
+            self.tell_once_kept(reply);
+        }
+    }
+
+    /// Tells what is held now, once the store has it.
+    fn tell_once_kept(&mut self, reply: Told) {
+        let snapshot = self.snapshot();
+        self.once_kept(move |kept| {
+            let kept = kept.as_ref().map_err(store_failed);
+            // Whoever asked may be gone.
+            let _ = reply.send(kept.map(|()| snapshot));
+        });
     }
 
     /// Changes what is held; whoever asked hears of it once the store has it.
-    pub(super) fn edit(&mut self, edit: Edit, reply: oneshot::Sender<Result<Snapshot, Failure>>) {
-        let edited = self.edited(edit);
-        let answer = move |kept: &Result<(), StoreError>| {
-            let kept = kept.as_ref().map_err(store_failed);
+    pub(super) fn edit(&mut self, edit: Edit, reply: Told) {
+        match self.edited(edit) {
+            Ok(()) => self.tell_once_kept(reply),
             // Whoever asked may be gone.
-            let _ = reply.send(edited.and_then(|snapshot| kept.map(|()| snapshot)));
-        };
-        self.save_and(answer);
+            Err(failure) => drop(reply.send(Err(failure))),
+        }
     }
 
-    fn edited(&mut self, edit: Edit) -> Result<Snapshot, Failure> {
+    fn edited(&mut self, edit: Edit) -> Result<(), Failure> {
         match &edit {
             Edit::Open(_) if self.is_somebody() => return Err(exists()),
             Edit::Open(_) => {}
@@ -117,7 +129,7 @@ impl State {
         self.tally_calls();
         self.residence.activity.touch();
         self.residence.weigh(self.held.weight());
-        Ok(self.snapshot())
+        Ok(())
     }
 
     pub(super) fn copy(

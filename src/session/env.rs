@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::backend::Routes;
@@ -33,6 +33,8 @@ pub(super) struct Env {
     pub(super) files: Files,
     pub(super) turns: Turns,
     pub(super) repeats: Repeats,
+    /// Held while tenants that hold too much are made smaller.
+    pub(super) trimming: Mutex<()>,
     /// Turns that run on without a reader may take one of these.
     pub(super) detached: Arc<Semaphore>,
     /// What goes on after its session's actor: saves, farewells to upstreams.

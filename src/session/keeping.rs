@@ -18,7 +18,7 @@ use super::state::State;
 use super::turn_log::{TurnLog, TurnMeta, TurnWriter};
 
 /// What is done once the store has answered.
-type Done = Box<dyn FnOnce(&Result<(), StoreError>) + Send>;
+pub(super) type Done = Box<dyn FnOnce(&Result<(), StoreError>) + Send>;
 
 /// A turn that is over and kept, as soon as its readers are told.
 struct Closing {
@@ -74,26 +74,35 @@ impl State {
     /// Has the store keep the session, where it does not hold what is held here; says whether
     /// that was so.
     pub(super) fn save(&mut self) -> bool {
-        self.save_and(|_| {})
-    }
-
-    /// The same, and does this then.
-    pub(super) fn save_and(
-        &mut self,
-        done: impl FnOnce(&Result<(), StoreError>) + Send + 'static,
-    ) -> bool {
         let session = if self.is_ephemeral { None } else { self.held.save() };
-        let Some(session) = session else {
-            done(&Ok(()));
-            return false;
-        };
+        let Some(session) = session else { return false };
         let work = self.env.store.save(session);
-        self.confirm(work, Box::new(done));
+        self.confirm(work, Box::new(|_| {}));
         true
     }
 
-    pub(super) fn saved(&mut self, result: Result<(), StoreError>) {
+    /// Does this once the store has all that is held here, or could not take it.
+    pub(super) fn once_kept(
+        &mut self,
+        done: impl FnOnce(&Result<(), StoreError>) + Send + 'static,
+    ) {
+        let session = if self.is_ephemeral { None } else { self.held.save() };
+        if let Some(session) = session {
+            let work = self.env.store.save(session);
+            self.confirm(work, Box::new(done));
+        } else if self.saving > 0 {
+            // It was given to the store, which does things in their order.
+            self.unkept.push((self.saves, Box::new(done)));
+        } else {
+            done(&Ok(()));
+        }
+    }
+
+    pub(super) fn saved(&mut self, serial: u64, result: Result<(), StoreError>) {
         self.saving = self.saving.saturating_sub(1);
+        for (_, done) in self.unkept.extract_if(.., |(last, _)| *last <= serial) {
+            done(&result);
+        }
         if let Err(error) = result {
             tracing::error!(%error, session = %self.key().id, "a session could not be saved");
             self.held.not_saved();
@@ -118,9 +127,11 @@ impl State {
     fn confirm(&mut self, mut work: Answer<()>, done: Done) {
         let timer = self.env.metrics.store_op(StoreOp::Save);
         self.saving += 1;
+        self.saves += 1;
+        let serial = self.saves;
         if let Some(result) = (&mut work).now_or_never() {
             done(&result);
-            return self.saved(result);
+            return self.saved(serial, result);
         }
         let me = self.me.clone();
         self.env.afterwards.spawn(async move {
@@ -128,7 +139,7 @@ impl State {
             drop(timer);
             done(&result);
             // An actor that is gone waits for no confirmation.
-            let _ = me.cast(SessionMsg::Saved(result));
+            let _ = me.cast(SessionMsg::Saved { serial, result });
         });
     }
 }

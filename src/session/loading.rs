@@ -89,7 +89,10 @@ impl State {
         // Whoever asked may be gone.
         match message {
             SessionMsg::Submit(submit) => self.refuse(*submit, store_is_away()),
-            SessionMsg::Edit(_, reply) => drop(reply.send(Err(store_is_away()))),
+            SessionMsg::Interrupt(order) => drop(order.reply.send(Err(store_is_away()))),
+            SessionMsg::Move(_, reply) | SessionMsg::Edit(_, reply) => {
+                drop(reply.send(Err(store_is_away())));
+            }
             SessionMsg::Copy(_, reply) => drop(reply.send(Err(store_is_away()))),
             SessionMsg::End(_, reply) => drop(reply.send(Err(store_is_away()))),
             SessionMsg::NextTurn(reply) => drop(reply.send(Err(store_is_away()))),
@@ -98,7 +101,7 @@ impl State {
     }
 }
 
-fn store_is_away() -> Failure {
+pub(super) fn store_is_away() -> Failure {
     Failure::new(FailureKind::StoreUnavailable, "the session store does not answer")
         .after(Duration::from_secs(2))
 }

@@ -132,9 +132,11 @@ impl Sessions {
     }
 
     /// Stops a session's running turn, if one runs; `spoken` is what of the answer was heard.
+    /// Done once the store has what was said.
     ///
     /// # Errors
-    /// `SessionNotFound`, also for another tenant's.
+    /// `SessionNotFound`, also for another tenant's; what the store says: the turn has stopped all
+    /// the same, and is kept later.
     pub async fn interrupt(
         &self,
         key: &SessionKey,
@@ -149,17 +151,18 @@ impl Sessions {
             let order = Interrupt { reason: InterruptReason::Request, spoken, reply };
             SessionMsg::Interrupt(Box::new(order))
         })
-        .await
+        .await?
     }
 
     /// Sends a session's further turns to another model, which is given the transcript. A turn
-    /// that runs goes on where it is.
+    /// that runs goes on where it is. Done once the store has it.
     ///
     /// # Errors
-    /// `SessionNotFound`, also for another tenant's.
+    /// `SessionNotFound`, also for another tenant's; what the store says, which leaves the move to
+    /// be kept later.
     pub async fn move_to(&self, key: &SessionKey, to: Arc<Route>) -> Result<Snapshot, Failure> {
         self.read(key).await?;
-        self.ask(key, |reply| SessionMsg::Move(to.model.name.clone(), reply)).await
+        self.ask(key, |reply| SessionMsg::Move(to.model.name.clone(), reply)).await?
     }
 
     /// Ends a session: stops its turn and forgets it.

@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor as _, ActorRef, SpawnErr};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::backend::Routes;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::store::SessionStore;
+use crate::store::{Health, SessionStore};
 use crate::turn::{FileId, TenantId};
 
 mod actor;
@@ -47,6 +47,7 @@ mod queue;
 mod reconcile;
 mod repeats;
 mod resume;
+mod retention;
 mod running;
 mod slow;
 mod state;
@@ -77,8 +78,22 @@ use supervisor::{Supervisor, SupervisorMsg};
 
 /// How often a turn that met an actor on its way out looks for the next one.
 const HANDOVERS: usize = 5;
+/// A store that fails for so long is told to those who send turns here; less may be a moment of
+/// somebody else's on the same disk.
+const FAILS_FOR: Duration = Duration::from_secs(5);
 /// What an answer of an actor may take; they never wait for anything.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// Why new turns had better go elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unready {
+    /// The broker shuts down.
+    Draining,
+    /// The store has failed for a while, and answers that are not kept count as failed.
+    StoreFails,
+    /// The store keeps nothing more until the broker is restarted.
+    StoreGone,
+}
 
 /// Every conversation.
 #[derive(Debug, Clone)]
@@ -113,6 +128,7 @@ impl Sessions {
             turns: Turns::new(turn.resume, turn.resume_bytes),
             detached: Arc::new(Semaphore::new(turn.max_detached)),
             repeats: Repeats::default(),
+            trimming: Mutex::default(),
             afterwards: TaskTracker::new(),
             config,
         });
@@ -148,6 +164,21 @@ impl Sessions {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Why new turns had better go elsewhere, if so: they are refused, or come to nothing.
+    #[must_use]
+    pub fn unready(&self) -> Option<Unready> {
+        if self.is_draining() {
+            return Some(Unready::Draining);
+        }
+        match self.env.store.health() {
+            Health::Gone => Some(Unready::StoreGone),
+            Health::Failing { since, .. } if self.env.waits_for_store && since >= FAILS_FOR => {
+                Some(Unready::StoreFails)
+            }
+            Health::Well | Health::Failing { .. } => None,
+        }
     }
 
     /// From now on, refuses new turns.

@@ -17,6 +17,7 @@ use super::directory::Residence;
 use super::ending::Ending;
 use super::env::Env;
 use super::farewell;
+use super::keeping::Done;
 use super::phase::{Effect, Input, Phase};
 use super::pump::Pumped;
 use super::queue::{Accepted, Waiting};
@@ -36,6 +37,10 @@ pub(super) struct State {
     pub(super) serial: u64,
     /// Saves that the store has not yet confirmed.
     pub(super) saving: u32,
+    /// Saves that the store was asked for so far.
+    pub(super) saves: u64,
+    /// What is done once the store has confirmed so many.
+    pub(super) unkept: Vec<(u64, Done)>,
     /// Whether nothing more is to be kept of the session.
     pub(super) is_ephemeral: bool,
     /// Those who want to know of the next turn.
@@ -66,6 +71,8 @@ impl State {
             calls_pending: None,
             serial: 0,
             saving: 0,
+            saves: 0,
+            unkept: Vec::new(),
             is_ephemeral: false,
             followers: Vec::new(),
             deferred: VecDeque::new(),

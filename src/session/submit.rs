@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::backend::Route;
 use crate::metrics::{EndReason, Limit};
+use crate::store::{Health, Query};
 use crate::turn::{
     DisconnectPolicy, Failure, FailureKind, Keeping, ModelName, RequestId, SessionId, SessionKey,
     TenantId, TurnId, TurnRequest,
@@ -17,11 +18,16 @@ use crate::turn::{
 use super::actor::{Beginning, Birth, Call, Hold, Refused, SessionActor, SessionMsg, Submit};
 use super::conversation::drop_restated;
 use super::identity::{self, Found, Transcript};
+use super::loading::store_is_away;
 use super::phrases::Phrases;
 use super::running::Detached;
 use super::supervisor::SupervisorMsg;
 use super::turn_log::{TurnLog, TurnMeta, TurnReader};
 use super::{HANDOVERS, Sessions};
+
+/// Where a session has to go: of so many that were active the longest ago one is surely not in
+/// use, or nobody goes.
+const BUSY_AT_MOST: usize = 32;
 
 /// A turn to be run.
 pub struct Submission {
@@ -82,6 +88,7 @@ impl Sessions {
         if self.is_draining() {
             return Err(draining());
         }
+        self.check_store(&submission.request)?;
         let Some(named) = submission.request.idempotency.clone() else {
             return self.submit_new(submission).await;
         };
@@ -92,6 +99,15 @@ impl Sessions {
         let reader = self.submit_new(submission).await?;
         place.take(reader.meta().turn.clone());
         Ok(reader)
+    }
+
+    /// Refuses a turn whose answer could not be kept anyhow.
+    fn check_store(&self, request: &TurnRequest) -> Result<(), Failure> {
+        let is_gone = self.env.waits_for_store && self.env.store.health() == Health::Gone;
+        if is_gone && !is_ephemeral(request) {
+            return Err(store_is_away());
+        }
+        Ok(())
     }
 
     async fn submit_new(&self, mut submission: Submission) -> Result<TurnReader, Failure> {
@@ -238,7 +254,7 @@ impl Sessions {
         let key = |id: SessionId| SessionKey { tenant: tenant.clone(), id };
         let request = &submission.request;
         let hints = &request.hints;
-        let is_ephemeral = request.keeping == Keeping::Nothing && hints.named.is_none();
+        let is_ephemeral = is_ephemeral(request);
         let fresh = || Destination {
             is_ephemeral,
             beginning: Beginning::New,
@@ -360,8 +376,28 @@ impl Sessions {
             return;
         }
         self.env.metrics.rate_limited(Limit::TenantSessions);
-        // One that is busy is not the oldest for long.
-        let _ = self.forget(&oldest, EndReason::Evicted).await;
+        if !self.has_gone(&oldest).await {
+            self.let_another_go(key).await;
+        }
+    }
+
+    /// Has a session go, unless a turn runs in it; says whether it is not in use.
+    async fn has_gone(&self, key: &SessionKey) -> bool {
+        let gone = self.forget(key, EndReason::Evicted).await;
+        !gone.is_err_and(|failure| failure.kind == FailureKind::SessionBusy)
+    }
+
+    /// Lets the oldest session go that is neither in use nor this one.
+    async fn let_another_go(&self, key: &SessionKey) {
+        let tenant = Some(key.tenant.clone());
+        let limit = BUSY_AT_MOST;
+        let query = Query { tenant, limit, is_oldest_first: true, ..Query::default() };
+        let Ok(oldest) = self.env.store.list(query).await else { return };
+        for candidate in oldest.into_iter().filter(|it| it.key != *key) {
+            if self.has_gone(&candidate.key).await {
+                return;
+            }
+        }
     }
 }
 
@@ -380,6 +416,11 @@ impl Destination {
             claimed: None,
         }
     }
+}
+
+/// Whether nothing is kept of what a request brings.
+fn is_ephemeral(request: &TurnRequest) -> bool {
+    request.keeping == Keeping::Nothing && request.hints.named.is_none()
 }
 
 fn disconnect_policy(request: &TurnRequest, route: &Route) -> DisconnectPolicy {

@@ -9,14 +9,11 @@ use std::time::{Duration, SystemTime};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
-use crate::metrics::{EndReason, StoreOp};
+use crate::metrics::EndReason;
 
 use super::actor::SessionMsg;
 use super::env::Env;
-use super::farewell;
-
-/// Sessions forgotten in one sweep; the rest wait for the next.
-const EXPIRED_AT_ONCE: usize = 10_000;
+use super::retention;
 
 /// What the supervisor can be told.
 #[derive(Debug)]
@@ -100,8 +97,10 @@ fn sweep(env: &Arc<Env>) {
     }));
     if let Some(before) = now.checked_sub(session.expire) {
         let env = Arc::clone(env);
-        env.afterwards.clone().spawn(async move { expire(&env, before).await });
+        env.afterwards.clone().spawn(async move { retention::expire(&env, before).await });
     }
+    let trimmed = Arc::clone(env);
+    env.afterwards.spawn(async move { retention::trim(&trimmed).await });
     if let Some(before) = now.checked_sub(env.config.turn.resume) {
         let swept = env.store.sweep_turns(before);
         env.afterwards.spawn(async move {
@@ -109,32 +108,5 @@ fn sweep(env: &Arc<Env>) {
                 tracing::error!(%error, "turns past their time could not be removed");
             }
         });
-    }
-}
-
-async fn expire(env: &Arc<Env>, before: SystemTime) {
-    let timer = env.metrics.store_op(StoreOp::Sweep);
-    let expired = match env.store.expired(before, EXPIRED_AT_ONCE).await {
-        Ok(expired) => expired,
-        Err(error) => return tracing::error!(%error, "expired sessions could not be looked for"),
-    };
-    drop(timer);
-    for record in expired {
-        // Its actor has the last word on what it holds.
-        if env.directory.get(&record.key).is_some() {
-            continue;
-        }
-        if let Some(head) = &record.head {
-            env.heads.forget(head, &record.key);
-        }
-        env.files.forget(&record.key);
-        match env.store.remove(record.key.clone()).await {
-            Ok(true) => {
-                farewell::say(env, record.upstream.clone());
-                env.metrics.session_ended(EndReason::Expired);
-            }
-            Ok(false) => {}
-            Err(error) => tracing::error!(%error, "an expired session could not be removed"),
-        }
     }
 }

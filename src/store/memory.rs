@@ -1,5 +1,6 @@
 //! Sessions in this process's memory: they outlive their actors, not the process.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
@@ -10,8 +11,8 @@ use futures_util::future::ready;
 use crate::turn::{Message, SessionId, SessionKey, TenantId, TurnId};
 
 use super::{
-    Answer, Begin, Census, End, Expired, LiveTurn, Query, Record, Save, SessionStore, StoredTurn,
-    Summary, TurnRecord,
+    Answer, Begin, Census, End, Expired, Health, LiveTurn, Query, Record, Save, SessionStore,
+    StoredTurn, Summary, TurnRecord,
 };
 
 /// A store that forgets with the process. Every call answers at once.
@@ -111,6 +112,10 @@ impl SessionStore for MemoryStore {
         false
     }
 
+    fn health(&self) -> Health {
+        Health::Well
+    }
+
     fn load(&self, key: SessionKey) -> Answer<Option<Arc<Record>>> {
         let tenants = self.tenants();
         done(tenants.get(&key.tenant).and_then(|tenant| tenant.records.get(&key.id)).cloned())
@@ -168,6 +173,14 @@ impl SessionStore for MemoryStore {
         let Some(held) = tenants.get(&tenant) else { return done(Census::default()) };
         let oldest = held.by_activity.first().map(|(_, id)| SessionKey { tenant, id: id.clone() });
         done(Census { sessions: held.records.len(), bytes: held.bytes, oldest })
+    }
+
+    fn beyond(&self, bytes: u64, limit: usize) -> Answer<Vec<TenantId>> {
+        let tenants = self.tenants();
+        let beyond = tenants.iter().filter(|(_, held)| held.bytes > bytes);
+        let mut beyond: Vec<_> = beyond.map(|(id, held)| (Reverse(held.bytes), id)).collect();
+        beyond.sort();
+        done(beyond.into_iter().take(limit).map(|(_, id)| id.clone()).collect())
     }
 
     fn expired(&self, before: SystemTime, limit: usize) -> Answer<Vec<Expired>> {

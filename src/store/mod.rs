@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 
@@ -269,6 +269,22 @@ pub struct Expired {
 #[error("the session store failed: {0}")]
 pub struct StoreError(pub String);
 
+/// How a store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It does what it is asked, as far as it knows.
+    Well,
+    /// It could not do what it was asked last. It tries again by itself.
+    Failing {
+        /// For how long that has been so.
+        since: Duration,
+        /// Why, the last time.
+        why: StoreError,
+    },
+    /// It keeps nothing more until the process starts anew.
+    Gone,
+}
+
 /// What a store answers, at once or later. What is asked in an order is done in that order, as
 /// far as it concerns one session, also where nobody waits for the answer.
 pub type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
@@ -278,6 +294,9 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
     /// Whether what it has confirmed outlives the process: then sessions are saved when a turn
     /// begins too.
     fn is_durable(&self) -> bool;
+
+    /// How it is. Quick: asked by every probe and every turn.
+    fn health(&self) -> Health;
 
     /// The session's record, if it is kept.
     fn load(&self, key: SessionKey) -> Answer<Option<Arc<Record>>>;
@@ -293,6 +312,9 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
 
     /// What a tenant holds. Quick, however much that is.
     fn census(&self, tenant: TenantId) -> Answer<Census>;
+
+    /// Tenants that hold more than so many bytes, at most `limit`, those that hold most first.
+    fn beyond(&self, bytes: u64, limit: usize) -> Answer<Vec<TenantId>>;
 
     /// Sessions that were not active since `before`, at most `limit`.
     fn expired(&self, before: SystemTime, limit: usize) -> Answer<Vec<Expired>>;

@@ -244,6 +244,15 @@ impl Broker {
         assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
     }
 
+    /// From now on no file of the process may grow beyond so many bytes, or each may.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        let process = self.process.lock().unwrap().id().to_string();
+        let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let mut command = Command::new("prlimit");
+        command.args(["--pid", &process, &format!("--fsize={limit}:unlimited")]);
+        assert!(command.status().unwrap().success());
+    }
+
     /// Waits for the process to exit.
     pub(crate) async fn exit(&self) -> ExitStatus {
         let mut exited = None;

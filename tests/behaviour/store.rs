@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::broker::{Broker, Setup, new_folder, outcrop};
+use super::respond::Respond;
 
 /// A broker that keeps its sessions in this file.
 async fn broker_on(file: &Path) -> Broker {
@@ -64,6 +65,43 @@ async fn a_file_has_one_broker_and_may_be_read_beside_it() {
     let copied = run(&["store", "backup", copy.to_str().unwrap(), "--store", path]);
     assert!(copied.status.success() && copy.exists(), "{copied:?}");
     drop(broker);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn responses_that_were_exported_and_imported_are_there_and_are_gone_on_from() {
+    let folder = new_folder();
+    let (old, new) = (folder.join("old.db"), folder.join("new.db"));
+    let (lines, to) = (folder.join("sessions.jsonl"), new.to_str().unwrap());
+    let first = broker_on(&old).await;
+    let greeted = Respond::to(&first, "my name is Ann").header("idempotency-key", "greeting-1");
+    let one = greeted.complete().await;
+    let two = Respond::to(&first, "and now?").after(&one).streamed().send().await;
+    let items = one.get(&first, "/input_items").await.body;
+    let run = |arguments: &[&str]| {
+        let done = outcrop(&folder, arguments).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    // Beside the broker that has the file.
+    run(&["store", "export", lines.to_str().unwrap(), "--store", old.to_str().unwrap()]);
+    let said = run(&["store", "import", lines.to_str().unwrap(), "--store", to]);
+    assert_eq!(said, "imported 1 session with 2 turns\n");
+    let second = broker_on(&new).await;
+    for response in [&one, &two] {
+        let kept = response.get(&second, "").await;
+        assert_eq!((kept.status, &kept.body), (200, &response.get(&first, "").await.body));
+    }
+    assert_eq!(one.get(&second, "/input_items").await.body, items);
+    let replayed = two.get(&second, "?stream=true").await;
+    assert_eq!(replayed.frames, two.frames);
+    let three = Respond::to(&second, "who am I?").after(&two).complete().await;
+    assert_eq!(three.body["previous_response_id"], two.id());
+    let branch = Respond::to(&second, "who was I?").after(&one).complete().await;
+    assert_eq!(branch.body["previous_response_id"], one.id());
+    let again = Respond::to(&second, "my name is Ann").header("idempotency-key", "greeting-1");
+    assert_eq!(again.complete().await.id(), one.id());
+    drop((first, second));
     fs::remove_dir_all(folder).unwrap();
 }
 

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 
 use crate::config::{Environment, Sources, StoreKind, load};
 use crate::store::StoreError;
-use crate::store::sqlite::{self, Checked, Imported, Step};
+use crate::store::sqlite::{self, Checked, Exported, Imported, Step};
 use crate::turn::TenantId;
 
 use super::broker::store_path;
@@ -24,7 +24,7 @@ const SHOWN_EVERY: u64 = 1_000;
 pub enum StoreVerb {
     /// Copy the file as it is at this moment; a broker may be running
     Backup(Backup),
-    /// Write sessions as JSON, one a line; a broker may be running
+    /// Write sessions and their turns as JSON, each a line; a broker may be running
     Export(Export),
     /// Take sessions in that were exported; no broker may be running
     Import(Import),
@@ -156,13 +156,13 @@ impl Export {
             None => self.export(&path, &mut *output.out, &mut progress),
         };
         progress.end();
-        let (done, left_out) = exported?;
+        let Exported { sessions, turns, left_out } = exported?;
         if let Some(file) = file {
             let file = file.into_inner().map_err(|error| error.into_error());
             let synced = file.and_then(|file| file.sync_all());
             synced.map_err(|error| cannot("write", &self.file, error))?;
         }
-        say(output.err, &format!("exported {}", sessions(done)))?;
+        say(output.err, &format!("exported {}", with_turns(sessions, turns)))?;
         Ok(if left_out == 0 { EXIT_OK } else { EXIT_FAILED })
     }
 
@@ -171,7 +171,7 @@ impl Export {
         path: &Path,
         out: &mut dyn Write,
         progress: &mut Progress<'_>,
-    ) -> Result<(u64, u64), Refusal> {
+    ) -> Result<Exported, Refusal> {
         let step = &mut |step: Step<'_>| progress.step(&step);
         sqlite::export(path, self.tenant.as_ref(), out, step).map_err(Refusal::failed)
     }
@@ -196,12 +196,12 @@ impl Import {
         let step = &mut |step: Step<'_>| progress.step(&step);
         let imported = sqlite::import(&path, &mut *lines, self.replace, step);
         progress.end();
-        let Imported { new, replaced, skipped, bad } = imported.map_err(Refusal::failed)?;
-        let mut line = format!("imported {}", sessions(new + replaced));
+        let Imported { new, replaced, skipped, turns, bad } = imported.map_err(Refusal::failed)?;
+        let mut line = format!("imported {}", with_turns(new + replaced, turns));
         for (number, what) in [
             (replaced, "of these replaced what was there"),
             (skipped, "were there already and left as they are"),
-            (bad, "were no sessions: lines left out"),
+            (bad, "were left out: lines that cannot be taken"),
         ] {
             if number > 0 {
                 line.push_str(&format!("; {number} {what}"));
@@ -230,6 +230,14 @@ fn check(which: &Which, environment: Environment, output: &mut Output<'_>) -> Re
     );
     say(output.out, &line)?;
     Ok(if problems.is_empty() { EXIT_OK } else { EXIT_FAILED })
+}
+
+fn with_turns(number: u64, turns: u64) -> String {
+    match turns {
+        0 => sessions(number),
+        1 => format!("{} with 1 turn", sessions(number)),
+        _ => format!("{} with {turns} turns", sessions(number)),
+    }
 }
 
 fn sessions(number: u64) -> String {

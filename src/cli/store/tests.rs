@@ -7,8 +7,10 @@ use clap::Parser;
 use uuid::Uuid;
 
 use super::*;
-use crate::store::{Record, Save, SessionStore as _, SqliteStore};
-use crate::turn::{Message, Role, SessionKey};
+use crate::store::{
+    Begin, End, LiveTurn, Record, Save, SessionStore as _, SqliteStore, TurnRecord,
+};
+use crate::turn::{FinishReason, IdempotencyKey, Message, Role, SessionKey, TurnEvent};
 
 #[derive(Parser)]
 struct Cli {
@@ -120,6 +122,111 @@ fn sessions_go_out_and_in_again() {
     assert_eq!(run(&["export", "--store", &to]).1, out);
 }
 
+/// Has a session hold a turn that has ended, under a name of its client's.
+async fn run_turn(store: &SqliteStore, key: &SessionKey, turn: &str, created: u64) {
+    let record = Arc::new(TurnRecord {
+        turn: turn.parse().unwrap(),
+        key: key.clone(),
+        model: "m".parse().unwrap(),
+        agent: None,
+        created: std::time::UNIX_EPOCH + std::time::Duration::from_secs(created),
+        said: vec![Arc::new(Message::text(Role::User, "hello"))],
+        previous: None,
+        is_kept: true,
+        is_background: false,
+        echo: None,
+        idempotency: Some(IdempotencyKey { key: "order-7".into(), fingerprint: [7; 32] }),
+    });
+    let live: Arc<dyn LiveTurn> = Arc::new(Said);
+    let begin = Begin { turn: Arc::clone(&record), live: Arc::downgrade(&live), session: None };
+    store.begin(begin).await.unwrap();
+    let (last, at) = (TurnEvent::Finished(FinishReason::Stop), std::time::SystemTime::now());
+    store.end(End { turn: record, live, last, at, session: None }).await.unwrap();
+}
+
+/// What every turn here says.
+#[derive(Debug)]
+struct Said;
+
+impl LiveTurn for Said {
+    fn events_since(&self, after: usize) -> Vec<TurnEvent> {
+        let events = [TurnEvent::Started, TurnEvent::Text("Well.".into())];
+        events.into_iter().skip(after).collect()
+    }
+}
+
+async fn has_turn(store: &SqliteStore, turn: &str) -> bool {
+    store.turn("acme".parse().unwrap(), turn.parse().unwrap()).await.unwrap().is_some()
+}
+
+#[tokio::test]
+async fn turns_go_the_way_of_their_sessions() {
+    let folder = Folder::new();
+    let (from, lines, to) = (folder.path("a.db"), folder.path("lines"), folder.path("b.db"));
+    let key = session("acme", "one").key;
+    let store = folder.open("a.db");
+    run_turn(&store, &key, "resp_1", 1).await;
+    run_turn(&store, &key, "resp_2", 2).await;
+    drop(store);
+    let (_, out, err) = run(&["export", "--store", &from]);
+    assert_eq!((out.lines().count(), err.as_str()), (5, "exported 3 sessions with 2 turns\n"));
+    assert_eq!(run(&["export", &lines, "--store", &from]).0, EXIT_OK);
+    let (code, said, _) = run(&["import", &lines, "--store", &to]);
+    assert_eq!((code, said.as_str()), (EXIT_OK, "imported 3 sessions with 2 turns\n"));
+    assert_eq!(run(&["export", "--store", &to]).1, out);
+    // The name is the later one's, as it was.
+    let store = folder.open("b.db");
+    let named = store.repeated(key.tenant.clone(), "order-7".into()).await.unwrap();
+    assert_eq!(named, Some(("resp_2".parse().unwrap(), [7; 32])));
+    // What is gone stays gone where a session is left as it is, and comes back with it else.
+    assert!(store.remove_turn(key.tenant.clone(), "resp_1".parse().unwrap()).await.unwrap());
+    run_turn(&store, &key, "resp_3", 3).await;
+    drop(store);
+    assert_eq!(run(&["import", &lines, "--store", &to]).0, EXIT_OK);
+    let store = folder.open("b.db");
+    assert!(!has_turn(&store, "resp_1").await && has_turn(&store, "resp_3").await);
+    drop(store);
+    let (_, said, _) = run(&["import", &lines, "--store", &to, "--replace"]);
+    assert!(said.starts_with("imported 3 sessions with 2 turns; 3 of these replaced"), "{said}");
+    let store = folder.open("b.db");
+    assert!(has_turn(&store, "resp_1").await && !has_turn(&store, "resp_3").await);
+}
+
+#[tokio::test]
+async fn a_turn_without_its_session_is_left_out_and_a_name_stays_with_the_later_request() {
+    let folder = Folder::new();
+    let (from, lines, to) = (folder.path("a.db"), folder.path("lines"), folder.path("b.db"));
+    let store = folder.open("a.db");
+    run_turn(&store, &session("acme", "two").key, "resp_1", 1).await;
+    drop(store);
+    assert_eq!(run(&["export", &lines, "--store", &from]).0, EXIT_OK);
+    let other = folder.open("b.db");
+    let elsewhere = session("acme", "three");
+    other.save(Save { record: Arc::new(elsewhere.clone()), unchanged: 0 }).await.unwrap();
+    run_turn(&other, &elsewhere.key, "resp_9", 9).await;
+    drop(other);
+    let text = fs::read_to_string(&lines).unwrap();
+    let (one, two, turn) = {
+        let lines: Vec<&str> = text.lines().collect();
+        (lines[0].to_owned(), lines[1].to_owned(), lines[2].to_owned())
+    };
+    let unended = turn.replace("{\"finished\":\"stop\"}", "{\"started\":{}}");
+    assert_ne!(unended, turn);
+    let text = [&turn, &one, &turn, &two, &unended, &turn, &turn].map(|it| it.as_str()).join("\n");
+    fs::write(&lines, text).unwrap();
+    let (code, out, err) = run(&["import", &lines, "--store", &to]);
+    assert_eq!(code, EXIT_FAILED);
+    let expected = "imported 2 sessions with 1 turn; 4 were left out: lines that cannot be taken\n";
+    assert_eq!(out, expected);
+    for said in ["line 1: ", "line 3: ", "line 5: its events", "line 7: a turn of this id"] {
+        assert!(err.contains(said), "{said} in {err}");
+    }
+    let store = folder.open("b.db");
+    assert!(has_turn(&store, "resp_1").await);
+    let named = store.repeated("acme".parse().unwrap(), "order-7".into()).await.unwrap();
+    assert_eq!(named, Some(("resp_9".parse().unwrap(), [7; 32])));
+}
+
 #[test]
 fn a_bad_line_is_named_by_its_number_and_the_others_are_taken() {
     let folder = Folder::new();
@@ -131,7 +238,7 @@ fn a_bad_line_is_named_by_its_number_and_the_others_are_taken() {
     fs::write(&lines, text).unwrap();
     let (code, out, err) = run(&["import", &lines, "--store", &to]);
     assert_eq!(code, EXIT_FAILED);
-    assert_eq!(out, "imported 2 sessions; 2 were no sessions: lines left out\n");
+    assert_eq!(out, "imported 2 sessions; 2 were left out: lines that cannot be taken\n");
     assert!(err.contains("line 3: ") && err.contains("line 4: "), "{err}");
     assert!(err.contains("of version 9"), "{err}");
 }

@@ -124,14 +124,14 @@ impl Conversation {
         self.record.marks.last().is_some_and(|last| last.turn == *turn)
     }
 
-    /// Cuts the last answer to what was heard of it; says whether there was one.
-    pub(in crate::session) fn cut_last_answer(&mut self, heard: &str) -> bool {
+    /// Cuts the last answer to what was heard of it, if there is one.
+    pub(in crate::session) fn cut_last_answer(&mut self, heard: &str) {
         let has_answer = self.record.messages.last().is_some_and(|m| m.role == Role::Assistant);
         if !has_answer {
-            return false;
+            return;
         }
         self.unsave(self.record.end() - 1);
-        let Some(last) = self.change().messages.last_mut() else { return false };
+        let Some(last) = self.change().messages.last_mut() else { return };
         let message = Arc::make_mut(last);
         let before = message.weight();
         let was_heard = !heard.trim().is_empty();
@@ -139,7 +139,6 @@ impl Conversation {
         message.status = Status::Interrupted;
         let after = message.weight();
         self.weight = self.weight - before + after;
-        true
     }
 
     /// Drops the oldest turns beyond what a transcript may hold, whole ones at a time.

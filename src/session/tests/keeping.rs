@@ -1,5 +1,7 @@
 //! What is told only once it is kept, and what becomes of it where it cannot be.
 
+use tokio::sync::oneshot;
+
 use super::*;
 
 #[tokio::test]
@@ -53,8 +55,92 @@ async fn an_interrupted_answer_stays_so_where_it_cannot_be_kept() {
     let mut reader = setting.submit("one", WAIT).await;
     next_text(&mut reader).await;
     setting.store.set(Mood::Failing);
-    setting.sessions.interrupt(&key("one"), None).await.unwrap();
+    let refused = setting.sessions.interrupt(&key("one"), None).await;
+    assert_eq!(kind(refused), Some(FailureKind::StoreUnavailable));
     assert_eq!(whole(reader).await.1, CUT);
+    setting.store.set(Mood::Later);
+    // Nothing runs any more; what was said is kept now.
+    setting.sessions.interrupt(&key("one"), Some("Well.".to_owned())).await.unwrap();
+    let kept = setting.store.record(&key("one")).await.unwrap();
+    assert_eq!(kept.messages[1].plain_text(), "Well.");
+}
+
+/// Gives an order that changes a session, while the store does not answer; and asserts that it is
+/// told as done once the store has answered, and not before.
+async fn is_told_once_kept<F>(setting: &Setting, order: F) -> Snapshot
+where
+    F: Future<Output = Result<Snapshot, Failure>> + Send + 'static,
+{
+    let asked = setting.store.asked();
+    setting.store.set(Mood::Silent);
+    let order = tokio::spawn(order);
+    setting.store.is_asked(asked + 1).await;
+    // The actor has done its part.
+    setting.sessions.read(&key("one")).await.unwrap();
+    assert!(!order.is_finished());
+    setting.store.set(Mood::Later);
+    order.await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn an_order_to_interrupt_is_told_once_it_is_kept_though_the_turn_stops_at_once() {
+    let setting = Setting::lasting().await;
+    let mut reader = setting.submit("one", WAIT).await;
+    next_text(&mut reader).await;
+    let sessions = setting.sessions.clone();
+    let order = async move { sessions.interrupt(&key("one"), Some("Well.".to_owned())).await };
+    let told = is_told_once_kept(&setting, order).await;
+    assert_eq!((told.running, told.record.messages[1].status), (None, Status::Interrupted));
+    assert_eq!(whole(reader).await.1, CUT);
+    let kept = setting.store.record(&key("one")).await.unwrap();
+    assert_eq!(kept.messages[1].plain_text(), "Well.");
+}
+
+#[tokio::test]
+async fn what_was_heard_of_a_whole_answer_is_told_once_it_is_kept() {
+    let setting = Setting::lasting().await;
+    setting.run("one", "hello").await;
+    let sessions = setting.sessions.clone();
+    let order = async move { sessions.interrupt(&key("one"), Some("We".to_owned())).await };
+    is_told_once_kept(&setting, order).await;
+    let kept = setting.store.record(&key("one")).await.unwrap();
+    assert_eq!(kept.messages[1].plain_text(), "We");
+}
+
+#[tokio::test]
+async fn a_move_is_told_once_it_is_kept() {
+    let setting = Setting::lasting().await;
+    setting.run("one", "hello").await;
+    let actor = setting.sessions.env.directory.get(&key("one")).unwrap();
+    let order = async move {
+        let (reply, answer) = oneshot::channel();
+        actor.cast(SessionMsg::Move("other".parse().unwrap(), reply)).unwrap();
+        answer.await.unwrap()
+    };
+    let told = is_told_once_kept(&setting, order).await;
+    let kept = setting.store.record(&key("one")).await.unwrap();
+    assert_eq!((&kept.moved, kept.moved.is_some()), (&told.record.moved, true));
+}
+
+#[tokio::test]
+async fn an_order_without_a_change_waits_for_what_was_changed_before() {
+    let setting = Setting::lasting().await;
+    setting.run("one", "hello").await;
+    let asked = setting.store.asked();
+    setting.store.set(Mood::Silent);
+    let sessions = setting.sessions.clone();
+    let notes = async move { sessions.edit(&key("one"), Edit::Metadata(notes("a"))).await };
+    let notes = tokio::spawn(notes);
+    setting.store.is_asked(asked + 1).await;
+    let session = key("one");
+    let mut order = Box::pin(setting.sessions.interrupt(&session, None));
+    assert!((&mut order).now_or_never().is_none());
+    setting.sessions.read(&key("one")).await.unwrap();
+    assert!((&mut order).now_or_never().is_none(), "the notes are not kept");
+    setting.store.set(Mood::Failing);
+    // What was asked before is done; what failed since would be told.
+    notes.await.unwrap().unwrap();
+    order.await.unwrap();
 }
 
 #[tokio::test]

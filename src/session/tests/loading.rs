@@ -53,9 +53,9 @@ async fn orders_are_carried_out_in_their_order_once_the_record_is_there() {
     let mut moved = moved.1;
     assert!((&mut moved).now_or_never().is_none(), "the record is not there");
     setting.store.set(Mood::Later);
-    assert_eq!(moved.await.unwrap().record.moved.clone().unwrap().to.as_str(), "other");
+    assert_eq!(moved.await.unwrap().unwrap().record.moved.clone().unwrap().to.as_str(), "other");
     assert_eq!(noted.1.await.unwrap().unwrap().record.metadata["a"], "b");
-    assert_eq!(stopped.1.await.unwrap().state, SessionState::Idle);
+    assert_eq!(stopped.1.await.unwrap().unwrap().state, SessionState::Idle);
     let held = read.1.await.unwrap().record;
     assert_eq!((held.turns, held.metadata["a"].as_str()), (2, "b"));
     assert_eq!(whole(reader).await.1, CUT);

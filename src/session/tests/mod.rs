@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use super::*;
 
 mod editing;
+mod health;
 mod keeping;
 mod loading;
 mod opening;
@@ -23,7 +24,7 @@ use crate::backend::{Ask, AwsClients, Backend, Deps, Farewell, OpenAiServers, Ou
 use crate::config::Model;
 use crate::turn::{
     Failure, FailureKind, FinishReason, IdempotencyKey, Keeping, Message, RequestId, Role,
-    SessionHints, SessionKey, TurnEvent, TurnId, TurnRequest, Usage,
+    SessionHints, SessionKey, Status, TurnEvent, TurnId, TurnRequest, Usage,
 };
 
 /// What the backend does with a message.

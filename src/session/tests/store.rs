@@ -1,13 +1,13 @@
 //! A store in memory that answers when it is told to, and fails when it is told to.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
 use crate::store::{
-    Answer, Begin, Census, End, Expired, MemoryStore, Query, Record, Save, SessionStore,
+    Answer, Begin, Census, End, Expired, Health, MemoryStore, Query, Record, Save, SessionStore,
     StoreError, StoredTurn, Summary,
 };
 use crate::turn::{SessionKey, TenantId, TurnId};
@@ -23,6 +23,8 @@ pub(super) enum Mood {
     Silent,
     /// A little later, that it did not do what it was asked.
     Failing,
+    /// The same, for good.
+    Gone,
 }
 
 /// Such a store.
@@ -95,7 +97,8 @@ impl Moody {
             return work(&self.kept);
         }
         // Done in the order of the calls, whenever it is told.
-        let done = (mood != Mood::Failing).then(|| work(&self.kept));
+        let does = !matches!(mood, Mood::Failing | Mood::Gone);
+        let done = does.then(|| work(&self.kept));
         let mut mood = self.mood.subscribe();
         async move {
             mood.wait_for(|mood| *mood != Mood::Silent).await.unwrap();
@@ -112,6 +115,17 @@ impl Moody {
 impl SessionStore for Moody {
     fn is_durable(&self) -> bool {
         self.is_durable
+    }
+
+    fn health(&self) -> Health {
+        match *self.mood.borrow() {
+            Mood::Gone => Health::Gone,
+            Mood::Failing => Health::Failing {
+                since: Duration::from_secs(60),
+                why: StoreError("it was told to fail".to_owned()),
+            },
+            Mood::Prompt | Mood::Later | Mood::Silent => Health::Well,
+        }
     }
 
     fn load(&self, key: SessionKey) -> Answer<Option<Arc<Record>>> {
@@ -132,6 +146,10 @@ impl SessionStore for Moody {
 
     fn census(&self, tenant: TenantId) -> Answer<Census> {
         self.answer(|kept| kept.census(tenant))
+    }
+
+    fn beyond(&self, bytes: u64, limit: usize) -> Answer<Vec<TenantId>> {
+        self.answer(|kept| kept.beyond(bytes, limit))
     }
 
     fn expired(&self, before: SystemTime, limit: usize) -> Answer<Vec<Expired>> {

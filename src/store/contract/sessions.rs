@@ -23,6 +23,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     ("everybody's sessions are listed together", |s| clause(lists_everybody(s))),
     ("a list tells what is open", |s| clause(summaries_tell(s))),
     ("a census counts what is there", |s| clause(census_follows(s))),
+    ("tenants that hold much are found", |s| clause(large_are_found(s))),
     ("only sessions without recent activity are expired", |s| clause(expires_old_ones(s))),
     ("a removed session is gone", |s| clause(removed_is_gone(s))),
     ("a digest is claimed once", |s| clause(claims_once(s))),
@@ -297,6 +298,17 @@ async fn summaries_tell(store: Store) {
     let listed = store.list(of("acme")).await.unwrap();
     assert_eq!(listed, [record.summary()]);
     assert_eq!(listed[0].open_calls, [("call_1".to_owned(), "look_up".to_owned())]);
+}
+
+async fn large_are_found(store: Store) {
+    let large = "x".repeat(10_000);
+    store.save(whole(saying(session("acme", "s", 1), &[&large]))).await.unwrap();
+    store.save(whole(saying(session("globex", "s", 1), &[&large, &large]))).await.unwrap();
+    store.save(whole(saying(session("third", "s", 1), &["x"]))).await.unwrap();
+    let beyond = async |bytes, limit| store.beyond(bytes, limit).await.unwrap();
+    assert_eq!(beyond(9_000, 5).await, [tenant("globex"), tenant("acme")]);
+    assert_eq!(beyond(9_000, 1).await, [tenant("globex")]);
+    assert_eq!(beyond(1 << 20, 5).await, []);
 }
 
 async fn census_follows(store: Store) {

@@ -10,6 +10,7 @@ use super::{
 
 pub(super) const CLAUSES: &[Clause] = &[
     ("a turn comes back with its events in their pieces", |s| clause(comes_back(s))),
+    ("a turn that waited brings what it is said to at last", |s| clause(is_told_twice(s))),
     ("a turn that runs is found", |s| clause(running_is_found(s))),
     ("a turn is found by its own tenant only", |s| clause(tenants_are_apart(s))),
     ("a turn that begins or ends saves its session", |s| clause(saves_sessions(s))),
@@ -50,6 +51,22 @@ async fn comes_back(store: Store) {
     assert_eq!(found.events, ended(&pieces));
     assert_eq!(found.ended, Some(at(9)));
     assert_eq!(format!("{:?}", found.record), format!("{:?}", turn.record));
+}
+
+async fn is_told_twice(store: Store) {
+    let waiting = running("acme", "s", "turn_1").named("again", 1);
+    store.begin(waiting.begin(None)).await.unwrap();
+    let mut record = TurnRecord::clone(&waiting.record);
+    record.said.clear();
+    let begun = running_as(record);
+    let before = saying(session("acme", "s", 1), &["a"]);
+    store.begin(begun.begin(Some(whole(before)))).await.unwrap();
+    assert_eq!(store.load(key("acme", "s")).await.unwrap().unwrap().messages.len(), 1);
+    begun.live.say(&["x"]);
+    store.end(begun.end(9, None)).await.unwrap();
+    let found = store.turn(tenant("acme"), turn_id("turn_1")).await.unwrap().unwrap();
+    assert_eq!((found.record.said.len(), found.events), (0, ended(&["x"])));
+    assert!(store.repeated(tenant("acme"), "again".into()).await.unwrap().is_some());
 }
 
 async fn running_is_found(store: Store) {

@@ -9,7 +9,7 @@ use crate::turn::{SessionKey, TenantId, TurnId};
 
 use super::columns::{count_at, id_at};
 use super::trouble::Trouble;
-use super::{at_one_moment, file, lines::Step, sessions, turns};
+use super::{at_one_moment, export::Step, file, sessions, turns};
 
 /// Problems that are listed; who has as many has enough.
 const PROBLEMS: usize = 100;

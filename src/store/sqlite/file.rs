@@ -64,7 +64,14 @@ fn taken(store: &Path, lock: &mut File) -> StoreError {
 }
 
 fn cannot(verb: &str, path: &Path, error: &io::Error) -> StoreError {
-    StoreError(format!("cannot {verb} {}: {error}", path.display()))
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; let the user that this runs as write there, or name another file by --store or \
+             store.path"
+        }
+        _ => "",
+    };
+    StoreError(format!("cannot {verb} {}: {error}{remedy}", path.display()))
 }
 
 /// The path with something behind it.
@@ -206,6 +213,21 @@ fn settle(db: &Connection, synchronous: Synchronous) -> Result<(), Trouble> {
     db.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     db.set_prepared_statement_cache_capacity(64);
     Ok(())
+}
+
+/// Writes something to the file that changes nothing. Does not wait for other programs.
+pub(super) fn touch(db: &mut Connection) -> Result<(), Trouble> {
+    db.busy_timeout(Duration::ZERO)?;
+    let touched = rewrite_version(db);
+    db.busy_timeout(PATIENCE)?;
+    touched
+}
+
+fn rewrite_version(db: &mut Connection) -> Result<(), Trouble> {
+    let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    transaction.pragma_update(None, "user_version", version)?;
+    Ok(transaction.commit()?)
 }
 
 /// Whether nothing of the file waits in the log, and the log was emptied: of what was deleted

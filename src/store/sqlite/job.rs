@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 use crate::store::StoreError;
 use crate::turn::SessionKey;
 
-use super::asked::Subject;
+use super::asked::{Asked, Subject};
+use super::lives::Unbegun;
 use super::trouble::Trouble;
 use super::writer::Shared;
 
@@ -50,9 +51,7 @@ impl Orders {
         };
         if let Order::Write(job) = order {
             asked.leave(&job.about.subjects);
-            if let Some((key, unchanged)) = &job.about.saves {
-                asked.failed(key, *unchanged);
-            }
+            job.note(asked, false);
         }
         Err(StoreError(error.to_owned()))
     }
@@ -70,6 +69,8 @@ pub(super) struct About {
     pub(super) subjects: Vec<Subject>,
     /// The session that it saves, and the position before which nothing changes.
     pub(super) saves: Option<(SessionKey, u64)>,
+    /// Told whether the beginning of a turn, if it is one, could not be written.
+    pub(super) begins: Option<Unbegun>,
     /// Whether what it takes away has to be cleared from the disk soon.
     pub(super) clears: bool,
 }
@@ -136,6 +137,19 @@ impl Job {
     {
         let (reply, answer) = oneshot::channel();
         (Self { about, work: Box::new(Found { work, found: None, reply }) }, answer)
+    }
+
+    /// Remembers whether the file holds the session that this was to save, and the turn that it
+    /// was to begin.
+    pub(super) fn note(&self, asked: &Asked, is_done: bool) {
+        if let Some(unbegun) = &self.about.begins {
+            unbegun.set(!is_done);
+        }
+        match &self.about.saves {
+            Some((key, _)) if is_done => asked.saved(key),
+            Some((key, unchanged)) => asked.failed(key, *unchanged),
+            None => {}
+        }
     }
 
     pub(super) fn barrier() -> (Self, Reply<()>) {

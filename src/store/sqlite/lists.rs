@@ -78,6 +78,19 @@ pub(super) fn census(db: &Connection, tenant: &TenantId) -> Result<Census, Troub
     Ok(Census { sessions: usize::try_from(sessions).unwrap_or(usize::MAX), bytes, oldest })
 }
 
+/// Tenants that hold more than so many bytes, those that hold most first.
+pub(super) fn beyond(db: &Connection, bytes: u64, limit: usize) -> Result<Vec<TenantId>, Trouble> {
+    let mut select = db.prepare_cached(
+        "SELECT tenant FROM tenants WHERE bytes > ?1 ORDER BY bytes DESC, tenant LIMIT ?2",
+    )?;
+    let mut rows = select.query([count(bytes), count(limit)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(id_at(row, "tenant")?);
+    }
+    Ok(found)
+}
+
 /// Sessions that nobody has spoken in since then, those of the longest ago first.
 pub(super) fn expired(
     db: &Connection,

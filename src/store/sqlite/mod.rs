@@ -24,17 +24,19 @@ use crate::config::Synchronous;
 use crate::turn::{SessionKey, TenantId, TurnId};
 
 use super::{
-    Answer, Begin, Census, End, Expired, Query, Record, Save, SessionStore, StoreError, StoredTurn,
-    Summary,
+    Answer, Begin, Census, End, Expired, Health, Query, Record, Save, SessionStore, StoreError,
+    StoredTurn, Summary,
 };
 
 mod asked;
 mod backup;
 mod check;
 mod columns;
+mod export;
 mod file;
+mod health;
+mod import;
 mod job;
-mod lines;
 mod lists;
 mod lives;
 mod readers;
@@ -48,12 +50,13 @@ mod writer;
 
 pub use backup::backup;
 pub use check::{Checked, check};
-pub use lines::{Imported, Step, export, import};
+pub use export::{Exported, Step, export};
+pub use import::{Imported, import};
 
 use asked::Subject;
 use job::{About, Job, Orders, Reply};
 use readers::{Read, Readers};
-use trouble::Trouble;
+use trouble::{Trouble, guarded};
 use writer::{Shared, Writer};
 
 /// How a file is used.
@@ -154,7 +157,7 @@ impl SqliteStore {
             }
             let (reply, answer) = tokio::sync::oneshot::channel();
             let read: Read = Box::new(move |db| {
-                let found = at_one_moment(db, look).map_err(StoreError::from);
+                let found = guarded(|| at_one_moment(db, look)).map_err(StoreError::from);
                 // Whoever has left does not want to know.
                 let _ = reply.send(found);
             });
@@ -173,7 +176,7 @@ impl SqliteStore {
         let about = About {
             subjects: vec![Subject::Session(key.clone())],
             saves: Some((key, save.unchanged)),
-            clears: false,
+            ..About::default()
         };
         let shared = Arc::clone(&self.orders.shared);
         let work = move |db: &Connection| {
@@ -223,6 +226,10 @@ impl SessionStore for SqliteStore {
         true
     }
 
+    fn health(&self) -> Health {
+        self.orders.shared.pulse.health()
+    }
+
     fn load(&self, key: SessionKey) -> Answer<Option<Arc<Record>>> {
         let about = Subject::Session(key.clone());
         self.read(Some(&about), move |db| Ok(sessions::load(db, &key)?.map(Arc::new)))
@@ -235,7 +242,7 @@ impl SessionStore for SqliteStore {
 
     fn remove(&self, key: SessionKey) -> Answer<bool> {
         let subjects = vec![Subject::Session(key.clone())];
-        let about = About { subjects, saves: None, clears: true };
+        let about = About { subjects, clears: true, ..About::default() };
         self.write(about, move |db| sessions::remove(db, &key))
     }
 
@@ -245,6 +252,10 @@ impl SessionStore for SqliteStore {
 
     fn census(&self, tenant: TenantId) -> Answer<Census> {
         self.read(None, move |db| lists::census(db, &tenant))
+    }
+
+    fn beyond(&self, bytes: u64, limit: usize) -> Answer<Vec<TenantId>> {
+        self.read(None, move |db| lists::beyond(db, bytes, limit))
     }
 
     fn expired(&self, before: SystemTime, limit: usize) -> Answer<Vec<Expired>> {
@@ -275,7 +286,7 @@ impl SessionStore for SqliteStore {
         if let Some(named) = &turn.idempotency {
             about.subjects.push(Subject::Name(tenant.clone(), Arc::clone(&named.key)));
         }
-        self.orders.shared.lives.begin(tenant, &turn.turn, live);
+        about.begins = Some(self.orders.shared.lives.begin(tenant, &turn.turn, live));
         self.write(about, move |db| {
             save(db)?;
             turns::begin(db, &turn)
@@ -287,9 +298,12 @@ impl SessionStore for SqliteStore {
         let (tenant, id) = (turn.key.tenant.clone(), turn.turn.clone());
         let (mut about, mut save) = self.saving_any(session);
         about.subjects.push(Subject::Turn(tenant.clone(), id.clone()));
-        self.orders.shared.lives.end(&tenant, &id);
+        let unbegun = self.orders.shared.lives.end(&tenant, &id);
         self.write(about, move |db| {
             save(db)?;
+            if unbegun.get() && turns::running(db, &tenant, &id)?.is_none() {
+                turns::begin(db, &turn)?;
+            }
             // One that was deleted while it ran is not kept.
             let Some(standing) = turns::running(db, &tenant, &id)? else { return Ok(()) };
             let mut events = live.events_since(standing.events);
@@ -316,7 +330,7 @@ impl SessionStore for SqliteStore {
 
     fn remove_turn(&self, tenant: TenantId, turn: TurnId) -> Answer<bool> {
         let subjects = vec![Subject::Turn(tenant.clone(), turn.clone())];
-        let about = About { subjects, saves: None, clears: true };
+        let about = About { subjects, clears: true, ..About::default() };
         self.write(about, move |db| turns::remove(db, &tenant, &turn))
     }
 

@@ -1,5 +1,7 @@
 //! What goes wrong with a file, in words for the operator.
 
+use std::panic::{self, AssertUnwindSafe};
+
 use rusqlite::ErrorCode;
 
 use crate::store::StoreError;
@@ -81,6 +83,16 @@ fn explain(error: &rusqlite::Error) -> String {
         _ => return error.to_string(),
     };
     format!("{meaning} ({error})")
+}
+
+/// Does something of which a fault must not take its thread along, which others wait for; a
+/// transaction that is left open is to be rolled back by the caller, as after an error.
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
+    // What is left half done is of the one thing that was asked, which has failed then.
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let what = "the program has a fault that shows with what was asked: please report it";
+        Err(Trouble::Stored(StoreError(what.to_owned())))
+    })
 }
 
 /// A column that does not hold what this program writes there.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 
 use crate::store::stored::{read_events, read_messages, write_events, write_messages};
-use crate::store::{StoredTurn, TurnRecord};
+use crate::store::{StoreError, StoredTurn, TurnRecord};
 use crate::turn::{IdempotencyKey, SessionKey, TenantId, TurnEvent, TurnId};
 
 use super::columns::{count, count_at, digest_at, id_at, maybe_id_at, moment_at, nanoseconds};
@@ -25,7 +25,8 @@ pub(super) struct Standing {
     pub(super) events: usize,
 }
 
-/// Puts a turn in that begins. A name that its client gave to an earlier request is this one's.
+/// Puts a turn in that begins; one that waited is there already, and brings what is said now. A
+/// name that its client gave to an earlier request is this one's.
 pub(super) fn begin(db: &Connection, turn: &TurnRecord) -> Result<(), Trouble> {
     let tenant = turn.key.tenant.as_str();
     if let Some(IdempotencyKey { key, .. }) = &turn.idempotency {
@@ -43,7 +44,9 @@ pub(super) fn begin(db: &Connection, turn: &TurnRecord) -> Result<(), Trouble> {
                 bytes, said, echo)
             VALUES (:tenant, :id, :session, 'running', :model, :agent, :agent_alias, :created,
                 :previous, :is_kept, :is_background, :may_go, :idempotency, :fingerprint, 0,
-                :bytes, :said, :echo)",
+                :bytes, :said, :echo)
+            ON CONFLICT (tenant, id) DO UPDATE SET said = excluded.said,
+                idempotency = excluded.idempotency, fingerprint = excluded.fingerprint",
     )?;
     insert.execute(named_params! {
         ":tenant": tenant,
@@ -66,6 +69,29 @@ pub(super) fn begin(db: &Connection, turn: &TurnRecord) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Puts a turn in that has ended elsewhere. The name that its client gave it stays with a later
+/// request that has it here.
+pub(super) fn insert(db: &Connection, turn: &StoredTurn) -> Result<(), Trouble> {
+    let StoredTurn { record, events, ended } = turn;
+    let (tenant, id) = (&record.key.tenant, &record.turn);
+    let is_there = db
+        .prepare_cached("SELECT 1 FROM turns WHERE tenant = ?1 AND id = ?2")?
+        .exists(params![tenant.as_str(), id.as_str()])?;
+    if is_there {
+        return Err(Trouble::Stored(StoreError("a turn of this id is there already".to_owned())));
+    }
+    let mut record = TurnRecord::clone(record);
+    if let Some(IdempotencyKey { key, .. }) = &record.idempotency
+        && later_has_name(db, &record, key)?
+    {
+        record.idempotency = None;
+    }
+    begin(db, &record)?;
+    let Some(standing) = running(db, tenant, id)? else { return Ok(()) };
+    append(db, standing, events)?;
+    end(db, standing, ended.unwrap_or(record.created))
+}
+
 /// The turn, if it is in the file and has not ended.
 pub(super) fn running(
     db: &Connection,
@@ -81,6 +107,15 @@ pub(super) fn running(
         Ok(Standing { number: row.get("number")?, events })
     });
     Ok(found.optional()?)
+}
+
+/// Whether a request that came later than this one has the name.
+fn later_has_name(db: &Connection, turn: &TurnRecord, name: &str) -> Result<bool, Trouble> {
+    let mut select = db.prepare_cached(
+        "SELECT 1 FROM turns WHERE tenant = ?1 AND idempotency = ?2 AND created > ?3",
+    )?;
+    let tenant = turn.key.tenant.as_str();
+    Ok(select.exists(params![tenant, name, nanoseconds(turn.created)])?)
 }
 
 /// Adds what happened since.
@@ -203,6 +238,20 @@ pub(super) fn repeated(
     let Some(row) = rows.next()? else { return Ok(None) };
     let Some(fingerprint) = digest_at(row, "fingerprint")? else { return Ok(None) };
     Ok(Some((id_at(row, "id")?, fingerprint)))
+}
+
+/// The turns of a session that have ended, in the order in which they began.
+pub(super) fn ended_of(db: &Connection, key: &SessionKey) -> Result<Vec<TurnId>, Trouble> {
+    let mut select = db.prepare_cached(
+        "SELECT id FROM turns WHERE tenant = ?1 AND session = ?2 AND state = 'ended'
+            ORDER BY number",
+    )?;
+    let mut rows = select.query(params![key.tenant.as_str(), key.id.as_str()])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(id_at(row, "id")?);
+    }
+    Ok(found)
 }
 
 /// The turns that have not ended, oldest first.

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
@@ -16,9 +17,10 @@ use crate::store::StoreError;
 
 use super::asked::Asked;
 use super::file::{self, Lock};
+use super::health::Pulse;
 use super::job::{Job, Order};
 use super::lives::{Live, Lives};
-use super::trouble::Trouble;
+use super::trouble::{Trouble, guarded};
 use super::turns;
 
 /// Jobs in one transaction: beyond, those that wait would wait longer than they gain.
@@ -27,6 +29,8 @@ const JOBS_AT_ONCE: usize = 1_024;
 const TURNS_AT_ONCE: usize = 256;
 /// After something was deleted, its pages are given back and the log is emptied so much later.
 const TIDY_AFTER: Duration = Duration::from_secs(10);
+/// After something could not be written, that is tried again so much later.
+const TRY_AFTER: Duration = Duration::from_secs(1);
 /// Pages that are given back at once; each may have to be moved.
 const PAGES_AT_ONCE: u32 = 1_000;
 
@@ -35,6 +39,19 @@ const PAGES_AT_ONCE: u32 = 1_000;
 pub(super) struct Shared {
     pub(super) asked: Asked,
     pub(super) lives: Lives,
+    pub(super) pulse: Pulse,
+}
+
+/// Says that the writer has ended, however it did.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.pulse.stops();
+        if thread::panicking() {
+            tracing::error!("the store has stopped, by a fault of the program: restart the broker");
+        }
+    }
 }
 
 /// The writer's own.
@@ -49,8 +66,8 @@ pub(super) struct Writer {
     to_look_at: VecDeque<Live>,
     /// When the file is to be tidied, if it is.
     tidy_at: Option<Instant>,
-    /// Whether the file could not be written to the last time.
-    is_failing: bool,
+    /// While nothing can be written: when that is tried again.
+    try_at: Option<Instant>,
     is_over: bool,
     /// Until the connection above is closed.
     _lock: Lock,
@@ -71,7 +88,7 @@ impl Writer {
             next_look: Instant::now(),
             to_look_at: VecDeque::new(),
             tidy_at: None,
-            is_failing: false,
+            try_at: None,
             is_over: false,
             _lock: lock,
         }
@@ -79,13 +96,17 @@ impl Writer {
 
     /// Writes until it is told to stop.
     pub(super) fn run(mut self) {
+        let _ending = Ending(Arc::clone(&self.shared));
         while !self.is_over {
             let jobs = self.gather();
             self.look();
             let turns = self.to_look_at.len().min(TURNS_AT_ONCE);
             let turns: Vec<_> = self.to_look_at.drain(..turns).collect();
+            self.shared.pulse.begins();
             self.write(jobs, &turns);
+            self.try_again();
             self.tidy();
+            self.shared.pulse.rests();
         }
         self.finish();
     }
@@ -117,7 +138,7 @@ impl Writer {
             };
         }
         let look_at = (!self.shared.lives.is_empty()).then_some(self.next_look);
-        let until = [look_at, self.tidy_at].into_iter().flatten().min();
+        let until = [look_at, self.tidy_at, self.try_at].into_iter().flatten().min();
         let Some(until) = until else {
             return Some(self.orders.recv().unwrap_or(Order::Stop));
         };
@@ -170,12 +191,10 @@ impl Writer {
             };
             match &outcome {
                 Ok(()) => self.succeeded(),
-                Err(error) => {
-                    self.failed(error);
-                    // The next job may be of the same session.
-                    note(&self.shared.asked, job, false);
-                }
+                Err(error) => self.failed(error),
             }
+            // The next job may be of the same session or turn.
+            job.note(&self.shared.asked, outcome.is_ok());
             outcomes.push(outcome);
         }
         outcomes
@@ -191,9 +210,9 @@ impl Writer {
         let mut outcomes = Vec::with_capacity(jobs.len());
         for job in jobs {
             let before = transaction.total_changes();
-            let outcome = alone(&transaction, |db| job.work.apply(db))?;
+            let outcome = alone(&transaction, |db| guarded(|| job.work.apply(db)))?;
             if outcome.is_err() {
-                note(&self.shared.asked, job, false);
+                job.note(&self.shared.asked, false);
             }
             let has_changed = transaction.total_changes() != before;
             if job.about.clears && has_changed && self.tidy_at.is_none() {
@@ -202,7 +221,7 @@ impl Writer {
             outcomes.push(outcome);
         }
         for turn in turns {
-            if let Err(error) = alone(&transaction, |db| catch_up(db, turn))? {
+            if let Err(error) = alone(&transaction, |db| guarded(|| catch_up(db, turn)))? {
                 tracing::warn!(%error, turn = %turn.turn, "a turn's events could not be saved");
             }
         }
@@ -211,23 +230,35 @@ impl Writer {
     }
 
     fn answer(&mut self, job: Job, outcome: Result<(), StoreError>) {
-        note(&self.shared.asked, &job, outcome.is_ok());
+        job.note(&self.shared.asked, outcome.is_ok());
         self.shared.asked.leave(&job.about.subjects);
         job.work.answer(outcome);
     }
 
     fn failed(&mut self, error: &StoreError) {
-        if !self.is_failing {
+        if self.shared.pulse.failed(error) {
             tracing::error!(%error, "the store cannot be written to");
         }
-        self.is_failing = true;
+        self.try_at = Some(Instant::now() + TRY_AFTER);
     }
 
     fn succeeded(&mut self) {
-        if self.is_failing {
+        if self.shared.pulse.succeeded() {
             tracing::info!("the store can be written to again");
         }
-        self.is_failing = false;
+        self.try_at = None;
+    }
+
+    /// Finds out whether something can be written again: who is told that it cannot may ask for
+    /// nothing meanwhile.
+    fn try_again(&mut self) {
+        if self.try_at.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        match file::touch(&mut self.db) {
+            Ok(()) => self.succeeded(),
+            Err(trouble) => self.failed(&trouble.into()),
+        }
     }
 
     /// Gives back the pages of what was deleted, and empties the log that still shows it.
@@ -262,16 +293,6 @@ impl Writer {
             self.tidy_at = Some(Instant::now());
             self.tidy();
         }
-    }
-}
-
-/// Remembers whether the file holds the session that a job was to save.
-fn note(asked: &Asked, job: &Job, is_saved: bool) {
-    let Some((key, unchanged)) = &job.about.saves else { return };
-    if is_saved {
-        asked.saved(key);
-    } else {
-        asked.failed(key, *unchanged);
     }
 }
 

@@ -66,7 +66,7 @@ struct StoredUsage {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredShare<'a> {
+pub(super) struct StoredShare<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     collaborator: Option<Cow<'a, str>>,
     #[serde(with = "StoredUsage")]
@@ -75,7 +75,7 @@ struct StoredShare<'a> {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredReference<'a> {
+pub(super) struct StoredReference<'a> {
     kind: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     location: Option<Cow<'a, str>>,
@@ -87,7 +87,7 @@ struct StoredReference<'a> {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Other<'a> {
+pub(super) enum Other<'a> {
     Started {},
     Filler(Cow<'a, str>),
     Reasoning(Cow<'a, str>),
@@ -139,7 +139,7 @@ enum Other<'a> {
 }
 
 /// An event: a piece of text, or something else.
-enum StoredEvent<'a> {
+pub(super) enum StoredEvent<'a> {
     Text(Cow<'a, str>),
     Other(Other<'a>),
 }
@@ -175,7 +175,7 @@ impl<'de> Visitor<'de> for EventVisitor {
     }
 }
 
-impl<'de> Deserialize<'de> for StoredEvent<'static> {
+impl<'de> Deserialize<'de> for StoredEvent<'_> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(EventVisitor)
     }
@@ -269,7 +269,7 @@ fn stored_citation<'a>(citation: &'a Citation) -> Other<'a> {
 }
 
 impl StoredEvent<'_> {
-    fn into_event(self) -> Result<TurnEvent, StoreError> {
+    pub(super) fn into_event(self) -> Result<TurnEvent, StoreError> {
         let other = match self {
             Self::Text(text) => return Ok(TurnEvent::Text(text.into())),
             Self::Other(other) => other,

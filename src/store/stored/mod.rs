@@ -23,14 +23,16 @@ use super::StoreError;
 
 mod event;
 mod failure;
+mod line;
 mod message;
 mod session;
 #[cfg(test)]
 mod tests;
 
 pub(super) use event::{read_events, write_events};
+pub(super) use line::{Line, read_line, write_session_line, write_turn_line};
 pub(super) use message::{Row, read_messages, write_messages};
-pub(super) use session::{read_line, read_upstream, write_line, write_upstream};
+pub(super) use session::{read_upstream, write_upstream};
 
 /// The version of the documents that are written.
 const VERSION: u32 = 1;
@@ -49,24 +51,31 @@ struct OfVersion {
 }
 
 fn encode<T: Serialize>(what: &str, body: T) -> Result<String, StoreError> {
-    let document = Document { v: VERSION, body };
-    let json = serde_json::to_string(&document);
+    to_json(what, &Document { v: VERSION, body })
+}
+
+fn to_json(what: &str, document: &impl Serialize) -> Result<String, StoreError> {
+    let json = serde_json::to_string(document);
     json.map_err(|error| StoreError(format!("{what} cannot be written down: {error}")))
 }
 
 fn decode<T: DeserializeOwned>(what: &str, json: &str) -> Result<T, StoreError> {
-    let wrong_version = |v: u32| {
-        StoreError(format!(
-            "{what} is of version {v}, and this program reads version {VERSION}: use a newer one"
-        ))
-    };
     match serde_json::from_str::<Document<T>>(json) {
         Ok(Document { v: VERSION, body }) => Ok(body),
-        Ok(Document { v, .. }) => Err(wrong_version(v)),
-        Err(error) => match serde_json::from_str::<OfVersion>(json) {
-            Ok(OfVersion { v }) if v != VERSION => Err(wrong_version(v)),
-            _ => Err(StoreError(format!("{what} cannot be read: {}", reason(&error)))),
-        },
+        Ok(Document { .. }) => Err(unread(what, json, None)),
+        Err(error) => Err(unread(what, json, Some(&error))),
+    }
+}
+
+/// Why a document was not read: its version, where that is not the one known here, else the
+/// error.
+fn unread(what: &str, json: &str, error: Option<&serde_json::Error>) -> StoreError {
+    match (serde_json::from_str::<OfVersion>(json), error) {
+        (Ok(OfVersion { v }), _) if v != VERSION => StoreError(format!(
+            "{what} is of version {v}, and this program reads version {VERSION}: use a newer one"
+        )),
+        (_, Some(error)) => StoreError(format!("{what} cannot be read: {}", reason(error))),
+        (_, None) => StoreError(format!("{what} cannot be read")),
     }
 }
 

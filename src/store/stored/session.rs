@@ -1,4 +1,4 @@
-//! Sessions as they are written: whole ones as lines of a file, and the upstream session of one.
+//! Sessions as they are written: whole ones, and the upstream session of one.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use super::{Base64, decode, encode, is_no};
 
 /// A moment, as seconds since 1970 with nine decimals; a text, since numbers that long are
 /// rounded by many programs.
-struct Moment(SystemTime);
+pub(super) struct Moment(pub(super) SystemTime);
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -59,7 +59,7 @@ fn moment(text: &str) -> Option<SystemTime> {
 }
 
 /// An id, as text; reading it checks its form.
-struct Id<T>(T);
+pub(super) struct Id<T>(pub(super) T);
 
 impl<T: Display> Serialize for Id<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -121,7 +121,7 @@ struct StoredMove {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredSession<'a> {
+pub(super) struct StoredSession<'a> {
     tenant: Id<TenantId>,
     id: Id<SessionId>,
     model: Id<ModelName>,
@@ -147,6 +147,73 @@ struct StoredSession<'a> {
     messages: Vec<StoredMessage<'a>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     marks: Vec<StoredMark>,
+}
+
+impl<'a> From<&'a Record> for StoredSession<'a> {
+    fn from(record: &'a Record) -> Self {
+        let Record { key, model, asked, moved, created_at, last_active, turns, messages, .. } =
+            record;
+        let Record { dropped, marks, system, metadata, head, upstream, branches, .. } = record;
+        let mark = |Mark { turn, end, is_answered }: &Mark| StoredMark {
+            turn: Id(turn.clone()),
+            end: *end,
+            is_answered: *is_answered,
+        };
+        let moved = moved
+            .as_ref()
+            .map(|Moved { from, to }| StoredMove { from: Id(from.clone()), to: Id(to.clone()) });
+        Self {
+            tenant: Id(key.tenant.clone()),
+            id: Id(key.id.clone()),
+            model: Id(model.clone()),
+            asked: asked.clone().map(Id),
+            moved,
+            created_at: Moment(*created_at),
+            last_active: Moment(*last_active),
+            turns: *turns,
+            dropped: *dropped,
+            branches: *branches,
+            metadata: Cow::Borrowed(metadata),
+            head: head.as_ref().map(|head| Base64(Cow::Borrowed(head))),
+            upstream: upstream.as_ref().map(StoredUpstream::from),
+            system: system.iter().map(StoredMessage::from).collect(),
+            messages: messages.iter().map(|message| StoredMessage::from(&**message)).collect(),
+            marks: marks.iter().map(mark).collect(),
+        }
+    }
+}
+
+impl StoredSession<'_> {
+    /// The session, unless its parts are not what they should be.
+    pub(super) fn into_record(self) -> Result<Record, StoreError> {
+        let head = self.head.map(|head| <[u8; 32]>::try_from(head.0.as_ref()));
+        let head = head.transpose();
+        let head =
+            head.map_err(|_| StoreError("a session's head is not of 32 bytes".to_owned()))?;
+        let messages = self.messages.into_iter().map(Message::from).map(Arc::new);
+        let mark = |stored: StoredMark| Mark {
+            turn: stored.turn.0,
+            end: stored.end,
+            is_answered: stored.is_answered,
+        };
+        Ok(Record {
+            key: SessionKey { tenant: self.tenant.0, id: self.id.0 },
+            model: self.model.0,
+            asked: self.asked.map(|asked| asked.0),
+            moved: self.moved.map(|moved| Moved { from: moved.from.0, to: moved.to.0 }),
+            created_at: self.created_at.0,
+            last_active: self.last_active.0,
+            turns: self.turns,
+            messages: messages.collect(),
+            dropped: self.dropped,
+            marks: self.marks.into_iter().map(mark).collect(),
+            system: self.system.into_iter().map(Message::from).collect(),
+            metadata: self.metadata.into_owned(),
+            head,
+            upstream: self.upstream.map(UpstreamBinding::from),
+            branches: self.branches,
+        })
+    }
 }
 
 impl<'a> From<&'a UpstreamBinding> for StoredUpstream<'a> {
@@ -204,68 +271,4 @@ pub(in crate::store) fn write_upstream(bound: &UpstreamBinding) -> Result<String
 /// The upstream session of a document.
 pub(in crate::store) fn read_upstream(json: &str) -> Result<UpstreamBinding, StoreError> {
     decode::<StoredUpstream<'_>>("an upstream session", json).map(Into::into)
-}
-
-/// A session as a line of a file: one document without a line break.
-pub(in crate::store) fn write_line(record: &Record) -> Result<String, StoreError> {
-    let Record { key, model, asked, moved, created_at, last_active, turns, messages, .. } = record;
-    let Record { dropped, marks, system, metadata, head, upstream, branches, .. } = record;
-    let mark = |Mark { turn, end, is_answered }: &Mark| StoredMark {
-        turn: Id(turn.clone()),
-        end: *end,
-        is_answered: *is_answered,
-    };
-    let moved = moved
-        .as_ref()
-        .map(|Moved { from, to }| StoredMove { from: Id(from.clone()), to: Id(to.clone()) });
-    let stored = StoredSession {
-        tenant: Id(key.tenant.clone()),
-        id: Id(key.id.clone()),
-        model: Id(model.clone()),
-        asked: asked.clone().map(Id),
-        moved,
-        created_at: Moment(*created_at),
-        last_active: Moment(*last_active),
-        turns: *turns,
-        dropped: *dropped,
-        branches: *branches,
-        metadata: Cow::Borrowed(metadata),
-        head: head.as_ref().map(|head| Base64(Cow::Borrowed(head))),
-        upstream: upstream.as_ref().map(StoredUpstream::from),
-        system: system.iter().map(StoredMessage::from).collect(),
-        messages: messages.iter().map(|message| StoredMessage::from(&**message)).collect(),
-        marks: marks.iter().map(mark).collect(),
-    };
-    encode("a session", stored)
-}
-
-/// The session of a line.
-pub(in crate::store) fn read_line(line: &str) -> Result<Record, StoreError> {
-    let stored: StoredSession<'_> = decode("a session", line)?;
-    let head = stored.head.map(|head| <[u8; 32]>::try_from(head.0.as_ref()));
-    let head = head.transpose();
-    let head = head.map_err(|_| StoreError("a session's head is not of 32 bytes".to_owned()))?;
-    let messages = stored.messages.into_iter().map(Message::from).map(Arc::new);
-    let mark = |stored: StoredMark| Mark {
-        turn: stored.turn.0,
-        end: stored.end,
-        is_answered: stored.is_answered,
-    };
-    Ok(Record {
-        key: SessionKey { tenant: stored.tenant.0, id: stored.id.0 },
-        model: stored.model.0,
-        asked: stored.asked.map(|asked| asked.0),
-        moved: stored.moved.map(|moved| Moved { from: moved.from.0, to: moved.to.0 }),
-        created_at: stored.created_at.0,
-        last_active: stored.last_active.0,
-        turns: stored.turns,
-        messages: messages.collect(),
-        dropped: stored.dropped,
-        marks: stored.marks.into_iter().map(mark).collect(),
-        system: stored.system.into_iter().map(Message::from).collect(),
-        metadata: stored.metadata.into_owned(),
-        head,
-        upstream: stored.upstream.map(UpstreamBinding::from),
-        branches: stored.branches,
-    })
 }

@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::store::{Mark, Moved, Record, UpstreamBinding};
+use crate::store::{Mark, Moved, Record, StoredTurn, TurnRecord, UpstreamBinding};
 use crate::turn::{
     CacheLife, CachePoint, Citation, CollaboratorUsage, Confirmation, Failure, FailureKind, FileId,
-    FinishReason, Logprobs, Message, OutputFile, Part, Pending, PendingCall, Reference,
-    ReturnControl, Role, SessionKey, Span, Status, Thought, ToolCall, Trace, TurnEvent, TurnId,
-    UpstreamSessionId, Usage,
+    FinishReason, IdempotencyKey, Logprobs, Message, OutputFile, Part, Pending, PendingCall,
+    Reference, ReturnControl, Role, SessionKey, Span, Status, Thought, ToolCall, Trace, TurnEvent,
+    TurnId, UpstreamSessionId, Usage,
 };
 
 /// Texts that encodings trip over.
@@ -246,6 +246,28 @@ impl Dice {
         }
     }
 
+    fn turn(&mut self) -> StoredTurn {
+        let idempotency = self.maybe(|dice| IdempotencyKey {
+            key: dice.text().into(),
+            fingerprint: [u8::try_from(dice.roll(256)).unwrap(); 32],
+        });
+        let record = TurnRecord {
+            turn: TurnId::generate(),
+            key: SessionKey { tenant: "acme".parse().unwrap(), id: "~s/1".parse().unwrap() },
+            model: "bedrock/x".parse().unwrap(),
+            agent: self.maybe(|dice| (dice.text(), dice.text())),
+            created: self.moment(),
+            said: self.some(Self::message).into_iter().map(Arc::new).collect(),
+            previous: self.maybe(|_| TurnId::generate()),
+            is_kept: self.flip(),
+            is_background: self.flip(),
+            echo: self.maybe(Self::text).map(Into::into),
+            idempotency,
+        };
+        let events = (0..self.roll(12)).map(|_| self.event()).collect();
+        StoredTurn { record: Arc::new(record), events, ended: Some(self.moment()) }
+    }
+
     fn record(&mut self) -> Record {
         let name = |dice: &mut Self| dice.one_of(&["m", "bedrock/x", "arn:aws:y"]).parse().unwrap();
         let mark = |dice: &mut Self| Mark {
@@ -324,12 +346,26 @@ fn sessions_come_back_as_they_were() {
     let mut dice = dice();
     for _ in 0..1_000 {
         let record = dice.record();
-        let line = write_line(&record).unwrap();
+        let line = write_session_line(&record).unwrap();
         assert!(!line.contains('\n'));
-        assert_eq!(format!("{:?}", read_line(&line).unwrap()), format!("{record:?}"));
+        let Line::Session(read) = read_line(&line).unwrap() else { panic!("{line}") };
+        assert_eq!(format!("{read:?}"), format!("{record:?}"));
         let Some(bound) = &record.upstream else { continue };
         let read = read_upstream(&write_upstream(bound).unwrap()).unwrap();
         assert_eq!(format!("{read:?}"), format!("{bound:?}"));
+    }
+}
+
+#[test]
+fn turns_come_back_as_they_were() {
+    let mut dice = dice();
+    for _ in 0..1_000 {
+        let turn = dice.turn();
+        let line = write_turn_line(&turn).unwrap().unwrap();
+        assert!(!line.contains('\n'));
+        let Line::Turn(read) = read_line(&line).unwrap() else { panic!("{line}") };
+        assert_eq!(format!("{read:?}"), format!("{turn:?}"));
+        assert_eq!(write_turn_line(&StoredTurn { ended: None, ..turn }).unwrap(), None);
     }
 }
 
@@ -359,15 +395,21 @@ fn what_is_broken_is_not_quoted() {
 fn no_damage_makes_a_reader_panic() {
     let mut dice = dice();
     for _ in 0..500 {
-        let line = write_line(&dice.record()).unwrap();
+        let line = if dice.flip() {
+            write_session_line(&dice.record()).unwrap()
+        } else {
+            write_turn_line(&dice.turn()).unwrap().unwrap()
+        };
         let mut bytes = line.into_bytes();
         for _ in 0..=dice.roll(3) {
             let place = dice.roll(bytes.len());
             bytes[place] = u8::try_from(dice.roll(128)).unwrap();
         }
         let line = String::from_utf8_lossy(&bytes);
-        if let Ok(record) = read_line(&line) {
-            write_line(&record).unwrap();
+        match read_line(&line) {
+            Ok(Line::Session(record)) => drop(write_session_line(&record).unwrap()),
+            Ok(Line::Turn(turn)) => drop(write_turn_line(&turn).unwrap()),
+            Err(_) => {}
         }
     }
 }
