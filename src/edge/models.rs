@@ -25,7 +25,9 @@ impl Edge {
         let usable = discovered.iter().filter(|found| caller.may_use(&found.model).is_ok());
         data.extend(usable.map(|found| self.agent(found)));
         let discovered = self.routes.discovered_models();
-        let usable = discovered.iter().filter(|found| caller.may_use(&found.model).is_ok());
+        let of_person = self.routes.codewhisperer_models();
+        let discovered = discovered.iter().chain(&of_person);
+        let usable = discovered.filter(|found| caller.may_use(&found.model).is_ok());
         data.extend(usable.map(|found| self.foundation_model(&found.model, found)));
         Ok(reply::json(StatusCode::OK, &json!({ "object": "list", "data": data })))
     }
