@@ -15,6 +15,8 @@ use crate::turn::{Citation, Reference, Span, Usage};
 /// What a frame says.
 #[derive(Debug, PartialEq)]
 pub(super) enum Event {
+    /// How the service calls the conversation, and this answer.
+    Named { conversation: String, utterance: String },
     /// A piece of the answer.
     Text(String),
     /// A piece of a thought, or the proof of it.
@@ -44,6 +46,13 @@ pub(super) struct CallPiece {
     #[serde(deserialize_with = "fragment")]
     pub(super) input: String,
     pub(super) stop: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Names {
+    conversation_id: Option<String>,
+    utterance_id: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -149,6 +158,11 @@ pub(super) fn read(frame: &Message) -> serde_json::Result<Event> {
         _ => {}
     }
     Ok(match header(frame, ":event-type") {
+        "messageMetadataEvent" => {
+            let told: Names = json(payload)?;
+            let conversation = told.conversation_id.unwrap_or_default();
+            Event::Named { conversation, utterance: told.utterance_id.unwrap_or_default() }
+        }
         "assistantResponseEvent" => Event::Text(json::<Text>(payload)?.content),
         "reasoningContentEvent" => thought(json(payload)?),
         "toolUseEvent" => Event::Call(json(payload)?),
