@@ -86,8 +86,8 @@ impl Broker {
         if config.codewhisperer.direct {
             codewhisperer.warn();
         }
-        let sign_in = codewhisperer.sign_in.clone();
-        let sign_in = AbortOnDropHandle::new(tokio::spawn(async move { sign_in.watch().await }));
+        let watch = Arc::clone(codewhisperer);
+        let sign_in = AbortOnDropHandle::new(tokio::spawn(async move { watch.watch().await }));
         let discovering = discover(discovery, &aws, &config).await;
         // Those that share a client share its way.
         for route in routes.configured() {

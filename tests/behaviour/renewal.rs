@@ -171,6 +171,37 @@ async fn who_logs_out_while_a_token_is_renewed_is_out() {
 }
 
 #[tokio::test]
+async fn another_programs_sign_in_is_left_alone_until_a_turn_wants_it() {
+    let signed = Signed::up("routing.allow_direct = false", "").await;
+    let home = new_folder();
+    let older = home.join(".codewhisperer-proxy");
+    fs::create_dir(&older).unwrap();
+    signed.leave(4);
+    for name in ["tokens.json", "registration.json"] {
+        fs::copy(signed.place.join(name), older.join(name)).unwrap();
+    }
+    let variables = [("HOME", home.to_str().unwrap())];
+    let settings = "routing.allow_direct = true\ndiscovery.refresh_seconds = 0.05";
+    let beside = Some(&signed.broker);
+    let setup = Setup { settings, variables: &variables, beside, ..Setup::default() };
+    let broker = Broker::with(setup).await;
+    let asked =
+        async || signed.broker.upstream().await["codewhisperer"]["ListAvailableModels"].clone();
+    for _ in 0..5 {
+        assert_eq!(broker.ask("repeat: fine").text().await, "fine");
+    }
+    let listed = broker.get("/v1/models").send().await.text().await;
+    assert!(listed.contains("\"codewhisperer\""), "{listed}");
+    assert_eq!((signed.renewals().await, asked().await), (0, Value::Null));
+    assert!(!broker.log().contains("CodeWhisperer"), "nobody switched it on");
+    assert_eq!(broker.ask("say: hi").at_model("codewhisperer").text().await, "hi");
+    until("the renewal", async || signed.renewals().await == 1).await;
+    until("the list", async || !asked().await.is_null()).await;
+    drop(broker);
+    fs::remove_dir_all(home).unwrap();
+}
+
+#[tokio::test]
 async fn what_an_earlier_proxy_kept_is_used_and_what_is_renewed_is_kept_by_us() {
     let signed = Signed::up("", MODEL).await;
     let home = new_folder();

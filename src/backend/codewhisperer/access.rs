@@ -69,6 +69,18 @@ impl CodeWhispererAccess {
         }
     }
 
+    /// Whether it may be used while nobody asks for it: a model is configured or was asked for, or
+    /// somebody has signed in for it. A sign-in that another program left is no such wish, and
+    /// renewing it would take it from that program.
+    pub(in crate::backend) fn is_wanted(&self) -> bool {
+        self.was_warned.load(Ordering::Relaxed) || self.sign_in.is_ours()
+    }
+
+    /// Keeps the sign-in good while nobody speaks; until dropped.
+    pub async fn watch(&self) {
+        self.sign_in.watch(|| self.is_wanted()).await;
+    }
+
     /// Where the service is, with a final slash.
     pub(super) fn url(&self, own: Option<&str>, region: &str) -> String {
         match own.or(self.endpoint.as_deref()) {

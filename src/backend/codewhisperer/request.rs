@@ -10,7 +10,7 @@ use crate::backend::Ask;
 use crate::backend::bedrock::call::Contents;
 use crate::backend::bedrock::names::ToolNames;
 use crate::config::{Model, Reasoning};
-use crate::turn::{Failure, FailureKind, SessionKey, TurnRequest};
+use crate::turn::{Failure, FailureKind, SessionKey, ToolChoice, TurnRequest};
 
 use super::answer::Reading;
 use super::image::Images;
@@ -93,7 +93,12 @@ pub(super) fn prepare(model: &Model, ask: &Ask, behind: &Contents) -> Result<Cal
     let declared: HashSet<&str> = request.offered().iter().map(|tool| &*tool.name).collect();
     let mut writer = Writer::new(declared, Images::new(behind), &mut names);
     let mut entries = writer.write(&ask.history, &ask.input)?;
-    let told = Instructions { system: &ask.system, generation: &request.generation, overlong };
+    let must_call = match &request.generation.tool_choice {
+        ToolChoice::Named(name) => Some(names.upstream(name)),
+        ToolChoice::Auto | ToolChoice::None | ToolChoice::Required => None,
+    };
+    let generation = &request.generation;
+    let told = Instructions { system: &ask.system, generation, must_call, overlong };
     instructions::put(&mut entries, &told);
     let Some(Entry::User { said: mut last }) = entries.pop() else {
         return Err(Failure::internal());

@@ -1,6 +1,6 @@
 //! CodeWhisperer's models: those that the sign-in can be asked for.
 //!
-//! Looked for as long as somebody is signed in and their direct names may be asked for, by
+//! Looked for as long as somebody is signed in for it and their direct names may be asked for, by
 //! `routing.allow_direct` or by `discovery.models`.
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) async fn watch(known: &Discovery, access: &CodeWhispererAccess, refre
     let mut next = Instant::now();
     let mut is_warned = false;
     loop {
-        if !access.sign_in.exists() {
+        if !access.sign_in.exists() || !access.is_wanted() {
             known.codewhisperer.store(Arc::default());
             next = Instant::now();
         } else if next <= Instant::now() {

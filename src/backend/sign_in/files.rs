@@ -61,6 +61,11 @@ impl Files {
         self.places(TOKENS).any(|path| path.exists())
     }
 
+    /// Whether there is one that we wrote.
+    pub(super) fn has_own_token(&self) -> bool {
+        self.directory.join(TOKENS).exists()
+    }
+
     /// Whether there is anything to forget.
     pub(super) fn has_any(&self) -> bool {
         // A link that leads nowhere is something too.

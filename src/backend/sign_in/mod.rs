@@ -134,12 +134,18 @@ impl SignIn {
         self.shared.holder.was_refused_anew(token);
     }
 
-    /// Keeps the token good while nobody speaks, and notices what other processes do; until
-    /// dropped.
-    pub async fn watch(&self) {
+    /// Whether somebody has signed in by `outcrop login`: another program's sign-in is not used
+    /// unless a turn asks for it.
+    pub(in crate::backend) fn is_ours(&self) -> bool {
+        self.shared.holder.is_ours()
+    }
+
+    /// Keeps the token good while nobody speaks, as long as it is wanted, and notices what other
+    /// processes do; until dropped.
+    pub(in crate::backend) async fn watch(&self, is_wanted: impl Fn() -> bool) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            if !self.exists() {
+            if !self.exists() || !is_wanted() {
                 continue;
             }
             self.shared.holder.keep_unkept().await;

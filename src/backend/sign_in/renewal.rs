@@ -117,6 +117,11 @@ impl Holder {
         self.held().is_some() || self.files.as_ref().is_some_and(Files::has_token)
     }
 
+    /// Whether the files are where we keep ours.
+    pub(super) fn is_ours(&self) -> bool {
+        self.files.as_ref().is_some_and(Files::has_own_token)
+    }
+
     /// Remembers that the service refused a token as soon as it was given.
     pub(super) fn was_refused_anew(&self, token: Arc<Token>) {
         *lock(&self.refused) = Some((token, Instant::now()));
