@@ -62,6 +62,11 @@ async fn a_conversation_that_is_full_goes_on_under_another_id() {
     assert_eq!(ids.len(), 4, "it is refused once, not in every turn: {ids:?}");
     assert_eq!((&ids[0], &ids[2]), (&ids[1], &ids[3]));
     assert_ne!(ids[0], ids[2]);
+    ask("last turn: of this one too").await;
+    assert_eq!(ask("say: and on again").await, "and on again");
+    let ids = conversations(&signed.broker).await;
+    assert_eq!((ids.len(), &ids[4]), (7, &ids[5]));
+    assert!(!ids[..6].contains(&ids[6]), "{ids:?}");
 }
 
 async fn listed(broker: &Broker) -> Vec<String> {

@@ -147,6 +147,18 @@ async fn a_token_that_cannot_be_written_down_is_used_and_written_once_it_can() {
 }
 
 #[tokio::test]
+async fn a_token_of_another_process_that_is_refused_too_is_renewed() {
+    let signed = Signed::up("", MODEL).await;
+    signed.says("before").await;
+    // Another process renewed it a while ago, and that one was revoked as well.
+    signed.keep(|kept| kept["access_token"] = json!("emulated-token-of-another"));
+    signed.leave(50);
+    signed.broker.set_up_sign_in(&json!({ "expire": true })).await;
+    signed.says("after").await;
+    assert_eq!(signed.renewals().await, 1);
+}
+
+#[tokio::test]
 async fn a_person_without_a_grant_does_not_have_each_turn_renew_the_token() {
     let signed = Signed::up("", MODEL).await;
     for words in ["one", "two", "three"] {

@@ -157,9 +157,9 @@ impl Conversations {
         moved.insert(own, known_as);
     }
 
-    /// Has a call go on where its conversation went.
-    pub(super) fn resume(&self, call: &mut Call) {
-        let known_as = lock(&self.moved).get(call.conversation()).cloned();
+    /// Has a call go on where its conversation, which is `own`, went last.
+    pub(super) fn resume(&self, own: &str, call: &mut Call) {
+        let known_as = lock(&self.moved).get(own).cloned();
         if let Some(known_as) = known_as {
             call.converse_as(known_as);
         }

@@ -53,6 +53,8 @@ use request::Call;
 pub(super) const NAME: &str = "codewhisperer";
 /// The service's name of the operation.
 const TARGET: &str = "AmazonCodeWhispererStreamingService.GenerateAssistantResponse";
+/// Other tokens that are tried in one turn: one that another process left, and a renewed one.
+const MOST_TOKENS: usize = 2;
 /// An upstream that wants to be left alone for longer is not waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
@@ -155,10 +157,10 @@ impl Shared {
         let behind = self.fetched(ask).await?;
         let mut call = request::prepare(&self.model, ask, &behind)?;
         let own = call.conversation().to_owned();
-        self.access.conversations.resume(&mut call);
+        self.access.conversations.resume(&own, &mut call);
         let mut token = self.access.sign_in.token().await.map_err(|why| failure::of(&why))?;
         let mut delays = retry::delays(self.turn.retry_delay, self.turn.retries);
-        let (mut may_renew, mut may_begin_anew) = (true, true);
+        let (mut renewals, mut may_begin_anew) = (MOST_TOKENS, true);
         loop {
             outlet.called();
             let refused = match self.attempt(&call, &token, outlet).await {
@@ -177,19 +179,20 @@ impl Shared {
             match again {
                 // Never after an event went out.
                 _ if outlet.has_begun() => {}
-                Again::WithAnotherToken if std::mem::take(&mut may_renew) => {
+                Again::WithAnotherToken if renewals > 0 => {
+                    if renewals < MOST_TOKENS {
+                        self.access.sign_in.was_refused_anew(Arc::clone(&token));
+                    }
+                    renewals -= 1;
                     if let Some(other) = self.renewed(&token).await? {
                         token = other;
                         continue;
                     }
                 }
-                Again::WithAnotherToken => {
-                    self.access.sign_in.was_refused_anew(Arc::clone(&token));
-                }
                 Again::AsAnotherConversation if std::mem::take(&mut may_begin_anew) => {
                     let fresh = Uuid::new_v4().hyphenated().to_string();
                     self.access.conversations.moved(own.clone(), fresh);
-                    self.access.conversations.resume(&mut call);
+                    self.access.conversations.resume(&own, &mut call);
                     continue;
                 }
                 Again::Later(wait) => {
@@ -201,7 +204,7 @@ impl Shared {
                         continue;
                     }
                 }
-                Again::AsAnotherConversation | Again::Never => {}
+                Again::WithAnotherToken | Again::AsAnotherConversation | Again::Never => {}
             }
             self.metrics.upstream_error(NAME, failure.kind);
             return Err(failure);

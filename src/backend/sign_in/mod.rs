@@ -129,7 +129,8 @@ impl SignIn {
         self.look(Need::Other(refused)).await.map(Some)
     }
 
-    /// Remembers that the service refused a token that [`other_than`](Self::other_than) gave.
+    /// Remembers that the service refused a token that [`other_than`](Self::other_than) gave, if
+    /// that was not an old one of another process.
     pub(in crate::backend) fn was_refused_anew(&self, token: Arc<Token>) {
         self.shared.holder.was_refused_anew(token);
     }

@@ -122,9 +122,11 @@ impl Holder {
         self.files.as_ref().is_some_and(Files::has_own_token)
     }
 
-    /// Remembers that the service refused a token as soon as it was given.
+    /// Remembers that the service refused a token, if that was just given.
     pub(super) fn was_refused_anew(&self, token: Arc<Token>) {
-        *lock(&self.refused) = Some((token, Instant::now()));
+        if token.issued_at.is_some_and(|issued| (now() - issued).abs() < REFUSED_FOR) {
+            *lock(&self.refused) = Some((token, Instant::now()));
+        }
     }
 
     /// Whether another token would be refused like this one.
