@@ -119,6 +119,7 @@
 //! | upstream retries | 2 a turn, and a budget for each region and endpoint | `turn.retries`, `backend/retry.rs` |
 //! | discovered agents | 500 aliases, 4 calls at once, 10 s each | `discovery.max_agents`, `backend/discovery/watcher.rs` |
 //! | discovered models | 2,000 | `backend/discovery/models.rs` |
+//! | CodeWhisperer's models, and turns of a conversation with it | 200, and 10,000 entries | `backend/codewhisperer/models.rs`, `backend/codewhisperer/request.rs` |
 //! | images of one message to CodeWhisperer | 10 of 10 MB | `backend/codewhisperer/image.rs` |
 //! | waiting for another process to renew a token | 30 s | `backend/sign_in/files.rs` |
 //! | calls for the embeddings of one request | 8 at once | `backend/bedrock/embeddings/mod.rs` |

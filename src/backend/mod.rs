@@ -49,7 +49,7 @@ mod warm;
 pub use aws::{AwsClients, AwsHealth};
 #[cfg(test)]
 pub(crate) use bedrock::there_and_back;
-pub use codewhisperer::{CodeWhispererAccess, Profile};
+pub use codewhisperer::{CodeWhispererAccess, Profile, Profiles};
 pub use discovery::{Discovery, FoundAgent, FoundModel};
 pub use openai::OpenAiServers;
 pub use routes::{Route, Routes};

@@ -10,7 +10,9 @@ use crate::turn::{Failure, FailureKind, ModelName};
 
 use super::breaker::{Breaker, Habits};
 use super::fields::Fields;
-use super::{Backend, Deps, FoundAgent, FoundModel, KINDS, Kind, Mistake, bedrock, short};
+use super::{
+    Backend, Deps, FoundAgent, FoundModel, KINDS, Kind, Mistake, bedrock, codewhisperer, short,
+};
 
 /// A model and who answers for it.
 #[derive(Debug)]
@@ -138,6 +140,20 @@ impl Routes {
     #[must_use]
     pub fn discovered_models(&self) -> Arc<Vec<Arc<FoundModel>>> {
         self.deps.discovery.models()
+    }
+
+    /// CodeWhisperer's models that may be asked by their direct names: the service's own choice,
+    /// and those that were discovered. One that has the name of a configured model is left out.
+    #[must_use]
+    pub fn codewhisperer_models(&self) -> Vec<Arc<FoundModel>> {
+        let is_wanted = self.allow_direct || self.deps.config.discovery.models;
+        if !is_wanted || !codewhisperer::may_direct(&self.deps) {
+            return Vec::new();
+        }
+        let found = self.deps.discovery.codewhisperer();
+        let own_choice = found.is_empty().then(|| Arc::new(codewhisperer::own_choice()));
+        let found = own_choice.into_iter().chain(found.iter().cloned());
+        found.filter(|found| !self.named.contains_key(&found.model)).collect()
     }
 
     /// The discovered model of this direct name.

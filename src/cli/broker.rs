@@ -82,8 +82,12 @@ impl Broker {
         let address = socket.local_addr().map_err(|error| cannot_listen(listen, &error))?;
         let watch = Arc::clone(&aws);
         let health = AbortOnDropHandle::new(tokio::spawn(async move { watch.watch().await }));
-        let sign_in = aws.codewhisperer(&config).sign_in.clone();
-        let sign_in = AbortOnDropHandle::new(tokio::spawn(async move { sign_in.watch().await }));
+        let codewhisperer = aws.codewhisperer(&config);
+        if config.codewhisperer.direct {
+            codewhisperer.warn();
+        }
+        let watch = Arc::clone(codewhisperer);
+        let sign_in = AbortOnDropHandle::new(tokio::spawn(async move { watch.watch().await }));
         let discovering = discover(discovery, &aws, &config).await;
         // Those that share a client share its way.
         for route in routes.configured() {

@@ -7,10 +7,13 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::backend::sign_in::{BUILDER_ID, BUILDER_ID_REGION, Device, SignInProblem, Wanted};
+use crate::backend::sign_in::{
+    BUILDER_ID, BUILDER_ID_REGION, Device, SignInProblem, SignInStatus, Wanted,
+};
 use crate::backend::{AwsClients, CodeWhispererAccess};
 use crate::config::{Config, Environment, Sources, load};
 
+use super::terminal::harmless;
 use super::{EXIT_FAILED, EXIT_OK, EXIT_WRONG, complain, refuse, say};
 
 /// What to sign in to.
@@ -50,7 +53,14 @@ pub(super) async fn run(verb: Login, environment: Environment) -> u8 {
         Ok(wanted) => wanted,
         Err(message) => return refuse(&message),
     };
-    match sign_in(access, &wanted).await {
+    let signed_in = tokio::select! {
+        signed_in = sign_in(access, &wanted) => signed_in,
+        Ok(()) = tokio::signal::ctrl_c() => {
+            complain(&"the code is not waited for any more; run `outcrop login` to get another");
+            return EXIT_FAILED;
+        }
+    };
+    match signed_in {
         Ok(()) => EXIT_OK,
         Err(problem) => {
             complain(&problem);
@@ -73,7 +83,7 @@ pub(super) fn configured(file: Option<&Path>, environment: Environment) -> Resul
 
 impl Login {
     fn wanted(&self) -> Result<Wanted, String> {
-        let start_url = self.start_url.as_deref().unwrap_or(BUILDER_ID);
+        let start_url = plain(self.start_url.as_deref().unwrap_or(BUILDER_ID));
         if !start_url.starts_with("https://") {
             return Err(format!("--start-url must be an https URL, not {start_url:?}"));
         }
@@ -82,6 +92,12 @@ impl Login {
             region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !is_region || region.is_empty() {
             return Err(format!("--region must be one such as \"eu-central-1\", not {region:?}"));
+        }
+        if start_url == BUILDER_ID && region != BUILDER_ID_REGION {
+            return Err(format!(
+                "--region is of an IAM Identity Center, whose --start-url is missing: AWS Builder \
+                 ID is in {BUILDER_ID_REGION} only"
+            ));
         }
         let profile_arn = self.profile_arn.clone();
         if profile_arn.as_deref().is_some_and(|arn| !arn.starts_with("arn:")) {
@@ -92,31 +108,47 @@ impl Login {
     }
 }
 
+/// A start URL without what browsers and portals put behind it (`…/start/#/`, `…/start/`).
+fn plain(url: &str) -> &str {
+    let url = url.trim();
+    url.split_once('#').map_or(url, |(url, _)| url).trim_end_matches('/')
+}
+
 async fn sign_in(access: &CodeWhispererAccess, wanted: &Wanted) -> Result<(), SignInProblem> {
     let device = access.sign_in.begin(wanted).await?;
     say(&invitation(&device));
     access.sign_in.finish(device).await?;
-    say(&"signed in; models of the kind codewhisperer can be asked now");
+    say(&format_args!("signed in to {}", whom(&wanted.start_url)));
     if wanted.start_url == BUILDER_ID || wanted.profile_arn.is_some() {
         return Ok(());
     }
-    let profiles = access.profiles().await?;
-    match profiles.as_slice() {
-        [] => say(&"no profile of CodeWhisperer was found: ask whoever runs your IAM Identity \
-                    Center for one, and sign in again"),
-        [only] => {
+    let listed = access.profiles().await?;
+    match listed.profiles.as_slice() {
+        [] if listed.is_complete => {
+            say(&"no profile of CodeWhisperer was found: ask whoever runs your IAM Identity \
+                  Center for one, and sign in again");
+        }
+        [] => {
+            say(&"the profiles of CodeWhisperer could not be asked for: sign in again later, or \
+                    with --profile-arn")
+        }
+        [only] if listed.is_complete => {
             access.sign_in.use_profile(only.arn.clone()).await?;
-            say(&format_args!("the profile is {} ({})", only.profile_name, only.arn));
+            say(&format_args!("the profile is {} ({})", harmless(&only.profile_name), only.arn));
         }
         several => {
-            say(&"there are several profiles; sign in again with --profile-arn, or set \
+            say(&"which profile to use is not clear; sign in again with --profile-arn, or set \
                   profile_arn of the models:");
             for profile in several {
-                say(&format_args!("  {}  {}", profile.arn, profile.profile_name));
+                say(&format_args!("  {}  {}", profile.arn, harmless(&profile.profile_name)));
             }
         }
     }
     Ok(())
+}
+
+fn whom(start_url: &str) -> &str {
+    if start_url == BUILDER_ID { "AWS Builder ID" } else { start_url }
 }
 
 fn invitation(device: &Device) -> String {
@@ -125,7 +157,7 @@ fn invitation(device: &Device) -> String {
         1 => " within a minute".to_owned(),
         minutes => format!(" within {minutes} minutes"),
     };
-    let Device { link, user_code, .. } = device;
+    let (link, user_code) = (harmless(&device.link), harmless(&device.user_code));
     format!(
         "To sign in, open this link in a browser, on this machine or another:\n\n  {link}\n\n\
          and confirm{minutes} that the code is\n\n  {user_code}\n\nWaiting …"
@@ -139,12 +171,13 @@ async fn status(access: &CodeWhispererAccess, is_json: bool) -> u8 {
             let until = status.expires_at.format(&Rfc3339).unwrap_or_default();
             let told = json!({
                 "state": if status.is_valid { "valid" } else { "renewable" },
+                "renewable": status.is_renewable,
                 "expires_at": until,
                 "start_url": status.start_url,
                 "region": status.region,
                 "profile_arn": status.profile_arn,
             });
-            (true, told, words(&status.start_url, status.is_valid, status.expires_at))
+            (true, told, words(status))
         }
         Ok(None) => (false, json!({ "state": "signed_out" }), SignInProblem::SignedOut.to_string()),
         Err(problem) => {
@@ -164,13 +197,50 @@ async fn status(access: &CodeWhispererAccess, is_json: bool) -> u8 {
     if is_signed_in { EXIT_OK } else { EXIT_FAILED }
 }
 
-fn words(start_url: &str, is_valid: bool, expires_at: OffsetDateTime) -> String {
-    let whom = if start_url == BUILDER_ID { "AWS Builder ID" } else { start_url };
-    if !is_valid {
-        return format!(
-            "signed in to {whom}; the token has expired and will be renewed when needed"
-        );
+fn words(status: &SignInStatus) -> String {
+    let whom = whom(&status.start_url);
+    let minutes = (status.expires_at - OffsetDateTime::now_utc()).whole_minutes();
+    match (status.is_valid, status.is_renewable) {
+        (false, _) => {
+            format!("signed in to {whom}; the token has expired and will be renewed when needed")
+        }
+        (true, true) => {
+            format!(
+                "signed in to {whom}; the token is good for {minutes} minutes and renews itself"
+            )
+        }
+        (true, false) => format!(
+            "signed in to {whom}; the token is good for {minutes} minutes and cannot be renewed; \
+             run `outcrop login` before it expires"
+        ),
     }
-    let left = (expires_at - OffsetDateTime::now_utc()).whole_minutes();
-    format!("signed in to {whom}; the token is good for {left} minutes and renews itself")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(start_url: Option<&str>, region: Option<&str>) -> Result<Wanted, String> {
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        let (start_url, region) = (text(start_url), text(region));
+        let (config, profile_arn) = (None, None);
+        Login { config, start_url, region, profile_arn, status: false, json: false }.wanted()
+    }
+
+    #[test]
+    fn a_start_url_is_taken_as_people_copy_it() {
+        let url = "https://acme.awsapps.com/start";
+        for copied in [url, "https://acme.awsapps.com/start/", "https://acme.awsapps.com/start/#/"]
+        {
+            assert_eq!(wanted(Some(copied), Some("eu-west-1")).unwrap().start_url, url);
+        }
+        let home = wanted(Some("https://view.awsapps.com/start/"), Some("us-east-1")).unwrap();
+        assert_eq!(home.start_url, BUILDER_ID);
+    }
+
+    #[test]
+    fn a_region_by_itself_is_half_of_an_identity_center() {
+        assert!(wanted(None, Some("eu-west-1")).unwrap_err().contains("--start-url is missing"));
+        assert!(wanted(None, Some(BUILDER_ID_REGION)).is_ok());
+    }
 }

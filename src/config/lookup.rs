@@ -26,6 +26,7 @@ impl Config {
         match name.split_once('/') {
             Some(("bedrock", rest)) if rest.starts_with("agent/") => self.discovery.agents,
             Some(("bedrock", rest)) => self.discovery.models && !rest.starts_with("agentcore/"),
+            Some(("codewhisperer", _)) => self.discovery.models,
             // A bare id; of ARNs none are discovered.
             None => self.discovery.models && !name.starts_with("arn:"),
             Some(_) => false,

@@ -398,7 +398,8 @@ pub struct Discovery {
     /// they may be asked. Default: false.
     pub agents: bool,
     /// `models`: the same of Bedrock's own models and inference profiles, those that talk or make
-    /// embeddings. Default: false.
+    /// embeddings; and of CodeWhisperer's, once somebody has signed in. Default: false; those of
+    /// CodeWhisperer are listed wherever direct names are allowed.
     pub models: bool,
     /// `idle_ttl`: whether an agent's idle time is read from the agent itself, in place of
     /// `idle_session_ttl_seconds`. Default: true.

@@ -32,8 +32,9 @@ impl Edge {
         let agents = self.routes.discovered();
         let agents = agents.iter().filter(|found| may_use(&found.model));
         data.extend(agents.map(|found| shown.agent(found)));
-        let models = self.routes.discovered_models();
-        let models = models.iter().filter(|found| may_use(&found.model));
+        let (models, of_person) =
+            (self.routes.discovered_models(), self.routes.codewhisperer_models());
+        let models = models.iter().chain(&of_person).filter(|found| may_use(&found.model));
         data.extend(models.map(|found| shown.foundation_model(&found.model, found)));
         let mut list = json!({ "object": "list", "data": data });
         if let Some(problems) = shown.of_discovery() {

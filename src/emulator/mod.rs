@@ -217,6 +217,7 @@ struct Emulated {
     fleet: control_plane::Fleet,
     memories: memories::Memories,
     sign_ins: sign_in::SignIns,
+    codewhisperer: codewhisperer::Known,
     behaviour: behaviour::Behaviour,
     account: String,
 }
@@ -248,6 +249,7 @@ pub async fn bind(config: &config::Emulator) -> Result<Emulator, BindError> {
             fleet: control_plane::Fleet::new(&config.account, config.idle_session_ttl),
             memories: memories::Memories::default(),
             sign_ins: sign_in::SignIns::new(config.token_lifetime),
+            codewhisperer: codewhisperer::Known::default(),
             behaviour,
             account: config.account.clone(),
         }),

@@ -42,6 +42,8 @@ struct State {
     agentcore: Value,
     /// How often people signed in and tokens were renewed.
     sign_in: Value,
+    /// How often lists were asked for, by operation.
+    codewhisperer: Value,
 }
 
 /// Answers one request: models first, then everything else.
@@ -154,6 +156,7 @@ fn state(emulated: &Emulated) -> Response<Full<Bytes>> {
         models: emulated.models.calls.shown(),
         agentcore: emulated.agentcore.shown(),
         sign_in: emulated.sign_ins.shown(),
+        codewhisperer: emulated.codewhisperer.shown(),
     };
     json_reply(&json!(shown))
 }
@@ -166,6 +169,7 @@ fn reset(emulated: &Emulated) -> Response<Full<Bytes>> {
     emulated.fleet.reset();
     emulated.memories.reset();
     emulated.sign_ins.reset();
+    emulated.codewhisperer.reset();
     json_reply(&json!({}))
 }
 

@@ -11,6 +11,7 @@
 //! | `interval` | seconds between two questions, as clients are told |
 //! | `token_lifetime_seconds` | how long tokens are good for |
 //! | `renewal_ms` | how long a renewal takes |
+//! | `down` | `true`: every call is answered with `server_error` |
 //! | `expire` | `true`: every token is expired now |
 //! | `end` | `true`: no token can be renewed any more |
 //! | `forget_clients` | `true`: no registration is known any more |
@@ -87,6 +88,8 @@ struct Settings {
     interval: Option<u32>,
     token_lifetime_seconds: Option<f64>,
     renewal_ms: Option<u64>,
+    #[serde(default)]
+    down: bool,
     #[serde(default)]
     expire: bool,
     #[serde(default)]
@@ -166,6 +169,9 @@ impl SignIns {
         let mut now = self.lock();
         *now.calls.entry(operation).or_default() += 1;
         now.bound();
+        if now.set.down {
+            return Err(known("server_error"));
+        }
         match operation {
             "RegisterClient" if asked.client_name.is_none() => Err(known("invalid_request")),
             "RegisterClient" => Ok(now.register()),

@@ -2,8 +2,6 @@
 //! in their middle.
 
 use serde_json::{Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::ask::Ask;
 use super::broker::{Broker, Setup};
@@ -107,28 +105,6 @@ async fn two_processes_renew_a_token_once() {
     assert_eq!(answers.len(), 6);
     assert!(answers.iter().all(|answer| answer.starts_with("after ")), "{answers:?}");
     assert_eq!(signed.renewals().await, 1);
-}
-
-#[tokio::test]
-async fn a_token_is_renewed_before_it_expires_and_whoever_waits_gets_the_new_one() {
-    let signed = Signed::up("", MODEL).await;
-    // As it is four minutes before its end.
-    let in_minutes = |minutes| {
-        let at = OffsetDateTime::now_utc() + time::Duration::minutes(minutes);
-        json!(at.format(&Rfc3339).unwrap())
-    };
-    signed.keep(|kept| {
-        kept["issued_at"] = in_minutes(-56);
-        kept["expires_at"] = in_minutes(4);
-    });
-    signed.broker.set_up_sign_in(&json!({ "renewal_ms": 200 })).await;
-    let turns: Vec<_> = (0..4).map(|n| format!("say: {n} of four")).collect();
-    let asks: Vec<_> = turns.iter().map(|text| ask(&signed, text)).collect();
-    let told = futures_util::future::join_all(asks.iter().map(Ask::text)).await;
-    assert_eq!(told[3], "3 of four");
-    assert_eq!(signed.renewals().await, 1);
-    let denied = signed.broker.metric("outcrop_upstream_errors_total", &["upstream_denied"]).await;
-    assert!(denied < 0.5, "nothing was asked with an expired token");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ The broker was signed in by `outcrop login` against the emulator.
 """
 
 import json
+import time
 import urllib.request
 
 import pytest
@@ -116,6 +117,17 @@ def test_the_session_remembers_and_a_model_may_be_named(client, emulator, mark):
     assert states[0]["conversationId"] == states[1]["conversationId"]
     current = states[1]["currentMessage"]["userInputMessage"]
     assert current["modelId"] == "claude-sonnet-4"
+
+
+def test_the_models_of_the_sign_in_are_listed(client):
+    # The list is asked for by a task of its own, soon after somebody has signed in.
+    for _ in range(100):
+        names = {model.id for model in client.models.list()}
+        if f"{MODEL}/auto" in names:
+            break
+        time.sleep(0.1)
+    assert {MODEL, f"{MODEL}/auto", f"{MODEL}/claude-sonnet-4"} <= names
+    assert client.models.retrieve(f"{MODEL}/auto").owned_by == "codewhisperer"
 
 
 def test_pictures_and_instructions_are_seen(client):

@@ -22,6 +22,9 @@ use super::failure::{self, Refused};
 /// Calls in one answer; as many as tools can be offered.
 const MOST_CALLS: usize = 128;
 
+/// Bytes of a conversation's id.
+const MOST_OF_ID: usize = 128;
+
 /// How the answer to one request is to be read.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
@@ -35,6 +38,14 @@ pub(super) struct Reading {
     pub(super) taken: HashSet<String>,
 }
 
+/// An answer that came to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) reason: FinishReason,
+    /// The id by which the service knows the conversation, where it told.
+    pub(super) conversation: Option<String>,
+}
+
 /// Reads the answer to its end; `limit` is what one frame may have in bytes.
 ///
 /// # Errors
@@ -44,7 +55,7 @@ pub(super) async fn read(
     outlet: &Outlet,
     reading: &Reading,
     limit: usize,
-) -> Result<FinishReason, Refused> {
+) -> Result<Ended, Refused> {
     let mut answer = Answer::new(reading);
     let (mut decoder, mut bytes) = (MessageFrameDecoder::new(), BytesMut::new());
     while let Some(piece) = reply.next().await.map_err(|error| failure::of_http(&error))? {
@@ -74,7 +85,7 @@ pub(super) async fn read(
     for event in answer.out.drain(..) {
         outlet.push(event).await;
     }
-    end
+    end.map(|reason| Ended { reason, conversation: answer.conversation.take() })
 }
 
 /// A call that is not complete.
@@ -110,6 +121,7 @@ struct Answer<'a> {
     ids: HashSet<String>,
     /// Whether anything came that is an answer.
     has_come: bool,
+    conversation: Option<String>,
 }
 
 impl<'a> Answer<'a> {
@@ -125,6 +137,7 @@ impl<'a> Answer<'a> {
             known: HashSet::new(),
             ids: HashSet::new(),
             has_come: false,
+            conversation: None,
         }
     }
 
@@ -134,6 +147,7 @@ impl<'a> Answer<'a> {
         while let Some(event) = events.next() {
             let is_before_code = matches!(events.peek(), Some(Event::CodeReferences(_)));
             match event {
+                Event::Named { conversation, utterance } => self.name(conversation, &utterance),
                 // Before it names somebody's code, the service has been seen to say that again.
                 Event::Text(text) if is_before_code && self.said.ends_with(&text) => {}
                 Event::Text(text) => self.text(text),
@@ -153,6 +167,14 @@ impl<'a> Answer<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Ids, by which whoever runs the service finds the answer again.
+    fn name(&mut self, conversation: String, utterance: &str) {
+        tracing::debug!(conversation, utterance, "the service answers");
+        let is_id = (1..=MOST_OF_ID).contains(&conversation.len())
+            && conversation.bytes().all(|byte| byte.is_ascii_graphic());
+        self.conversation = Some(conversation).filter(|_| is_id);
     }
 
     fn text(&mut self, text: String) {

@@ -15,6 +15,8 @@ use crate::turn::{Citation, Reference, Span, Usage};
 /// What a frame says.
 #[derive(Debug, PartialEq)]
 pub(super) enum Event {
+    /// How the service calls the conversation, and this answer.
+    Named { conversation: String, utterance: String },
     /// A piece of the answer.
     Text(String),
     /// A piece of a thought, or the proof of it.
@@ -44,6 +46,13 @@ pub(super) struct CallPiece {
     #[serde(deserialize_with = "fragment")]
     pub(super) input: String,
     pub(super) stop: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Names {
+    conversation_id: Option<String>,
+    utterance_id: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -149,6 +158,11 @@ pub(super) fn read(frame: &Message) -> serde_json::Result<Event> {
         _ => {}
     }
     Ok(match header(frame, ":event-type") {
+        "messageMetadataEvent" => {
+            let told: Names = json(payload)?;
+            let conversation = told.conversation_id.unwrap_or_default();
+            Event::Named { conversation, utterance: told.utterance_id.unwrap_or_default() }
+        }
         "assistantResponseEvent" => Event::Text(json::<Text>(payload)?.content),
         "reasoningContentEvent" => thought(json(payload)?),
         "toolUseEvent" => Event::Call(json(payload)?),
@@ -250,5 +264,116 @@ fn usage(told: &TokenUsage) -> Usage {
         output_tokens: told.output_tokens,
         cached_input_tokens: cached,
         ..Usage::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_types::event_stream::{Header, HeaderValue};
+
+    use super::*;
+
+    fn frame(headers: &[(&'static str, &'static str)], payload: &str) -> Message {
+        let frame = Message::new(payload.as_bytes().to_vec());
+        headers.iter().fold(frame, |frame, (name, value)| {
+            frame.add_header(Header::new(*name, HeaderValue::String((*value).into())))
+        })
+    }
+
+    fn event(kind: &'static str, payload: &Value) -> Event {
+        read(&frame(&[(":message-type", "event"), (":event-type", kind)], &payload.to_string()))
+            .unwrap()
+    }
+
+    fn piece(input: Value) -> Event {
+        let told = json!({"toolUseId": "t", "name": "look", "input": input});
+        event("toolUseEvent", &told)
+    }
+
+    #[test]
+    fn each_event_of_an_answer_is_read() {
+        let named = event(
+            "messageMetadataEvent",
+            &json!({"conversationId": "c", "utteranceId": "u", "new": 1}),
+        );
+        let (conversation, utterance) = ("c".to_owned(), "u".to_owned());
+        assert_eq!(named, Event::Named { conversation, utterance });
+        let said = event("assistantResponseEvent", &json!({"content": "hi", "modelId": "m"}));
+        assert_eq!(said, Event::Text("hi".to_owned()));
+        let thought = event("reasoningContentEvent", &json!({"text": "so", "signature": ""}));
+        let so = Event::Thought { text: "so".to_owned(), signature: None, redacted: Vec::new() };
+        assert_eq!(thought, so);
+        let hidden = event("reasoningContentEvent", &json!({"redactedContent": "AQI="}));
+        let bytes = Event::Thought { text: String::new(), signature: None, redacted: vec![1, 2] };
+        assert_eq!(hidden, bytes);
+        for (input, expected) in
+            [(json!("{\"x\""), "{\"x\""), (json!({"x": 1}), "{\"x\":1}"), (Value::Null, "")]
+        {
+            let Event::Call(call) = piece(input) else { panic!("no call") };
+            assert_eq!((&*call.name, &*call.input, call.stop), ("look", expected, false));
+        }
+        let used = json!({"tokenUsage": {"uncachedInputTokens": 5, "outputTokens": 7,
+            "totalTokens": 15, "cacheReadInputTokens": 2, "cacheWriteInputTokens": 1}});
+        let Event::Usage(usage) = event("metadataEvent", &used) else { panic!("no usage") };
+        let told = (usage.input_tokens, usage.output_tokens, usage.cached_input_tokens);
+        assert_eq!(told, (8, 7, 2));
+        let coins = json!({"usage": 0.2, "unit": "credit"});
+        let metered = Event::Metering { step: "metering", told: coins.clone() };
+        assert_eq!(event("meteringEvent", &coins), metered);
+        let filled = json!({"contextUsagePercentage": 3.5});
+        let context = Event::Metering { step: "context_usage", told: filled.clone() };
+        assert_eq!(event("contextUsageEvent", &filled), context);
+    }
+
+    #[test]
+    fn what_an_answer_rests_on_is_read() {
+        let code = json!({"references": [{"licenseName": "MIT", "repository": "acme/tool",
+            "url": "https://x", "recommendationContentSpan": {"start": 2, "end": 9}}]});
+        let Event::CodeReferences(cited) = event("codeReferenceEvent", &code) else {
+            panic!("no code")
+        };
+        assert_eq!(cited[0].span, Some(Span { start: 2, end: 9 }));
+        let reference = &cited[0].references[0];
+        assert_eq!((&*reference.kind, reference.location.as_deref()), ("CODE", Some("https://x")));
+        let license = json!({"license": "MIT", "repository": "acme/tool"});
+        assert_eq!(reference.metadata, Some(license));
+        let links = json!({"supplementaryWebLinks": [{"url": "https://y", "title": "Y"}]});
+        let Event::Citations(cited) = event("supplementaryWebLinksEvent", &links) else {
+            panic!("no link")
+        };
+        assert_eq!(cited[0].references[0].location.as_deref(), Some("https://y"));
+        for (target, expected) in [
+            (json!({"location": 4}), Span { start: 4, end: 4 }),
+            (json!({"range": {"start": 1, "end": 3}}), Span { start: 1, end: 3 }),
+        ] {
+            let told = json!({"target": target, "citationLink": "https://z"});
+            let Event::Citations(cited) = event("citationEvent", &told) else {
+                panic!("no citation")
+            };
+            assert_eq!(cited[0].span, Some(expected));
+        }
+    }
+
+    #[test]
+    fn failures_are_told_from_what_is_not_known() {
+        let failed = |name: &str, message: &str, reason: &str| {
+            let (name, message) = (name.to_owned(), message.to_owned());
+            Event::Exception { name, message, reason: reason.to_owned() }
+        };
+        let told = json!({"reason": "INVALID_TASK_ASSIST_PLAN", "message": "no"});
+        let expected = failed("invalidStateEvent", "no", "INVALID_TASK_ASSIST_PLAN");
+        assert_eq!(event("invalidStateEvent", &told), expected);
+        let headers = [(":message-type", "exception"), (":exception-type", "throttlingException")];
+        let thrown = read(&frame(&headers, r#"{"message": "slow"}"#)).unwrap();
+        assert_eq!(thrown, failed("throttlingException", "slow", ""));
+        let headers =
+            [(":message-type", "error"), (":error-code", "X"), (":error-message", "gone")];
+        assert_eq!(read(&frame(&headers, "")).unwrap(), failed("X", "gone", ""));
+        for kind in ["initial-response", "toolResultEvent", "intentsEvent", "codeEvent", "newEvent"]
+        {
+            assert_eq!(event(kind, &json!({"x": 1})), Event::Nothing, "{kind}");
+        }
+        let broken = frame(&[(":event-type", "assistantResponseEvent")], "{");
+        assert!(read(&broken).is_err());
     }
 }

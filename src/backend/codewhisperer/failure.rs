@@ -219,19 +219,21 @@ fn of_status(status: u16, message: &str) -> Refused {
     }
 }
 
-/// A token that is expired or revoked looks the same as a person without a grant; of those that
-/// are told by a reason, no other token helps.
+/// A token that is expired or revoked looks the same as a person without a grant, and which reasons
+/// there are nobody says: only where one is known to be of something else is no other token tried.
 fn denied(reason: &str) -> Refused {
     let (message, again) = match reason {
         "TEMPORARILY_SUSPENDED" => {
             ("AWS has suspended the broker's use of CodeWhisperer for now", Again::Never)
         }
-        "" => (
+        _ if reason == "FEATURE_NOT_SUPPORTED" || reason.starts_with("UNAUTHORIZED_") => {
+            ("the broker's sign-in may not use this of CodeWhisperer", Again::Never)
+        }
+        _ => (
             "CodeWhisperer refused the broker's sign-in; who runs it may have to run \
              `outcrop login` again",
             Again::WithAnotherToken,
         ),
-        _ => ("the broker's sign-in may not use this of CodeWhisperer", Again::Never),
     };
     Refused { again, ..Refused::for_good(FailureKind::UpstreamDenied, message) }
 }
@@ -337,6 +339,20 @@ mod tests {
             "TEMPORARILY_SUSPENDED",
             FailureKind::UpstreamDenied,
             Again::Never,
+        ),
+        (
+            "AccessDeniedException",
+            "",
+            "FEATURE_NOT_SUPPORTED",
+            FailureKind::UpstreamDenied,
+            Again::Never,
+        ),
+        (
+            "AccessDeniedException",
+            "",
+            "SOMETHING_NEW",
+            FailureKind::UpstreamDenied,
+            Again::WithAnotherToken,
         ),
         ("ThrottlingException", "", "", FailureKind::UpstreamThrottled, LATER),
         (

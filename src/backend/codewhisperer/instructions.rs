@@ -12,6 +12,8 @@ pub(super) struct Instructions<'a> {
     pub(super) system: &'a [Message],
     /// The wishes that the service has no member for.
     pub(super) generation: &'a Generation,
+    /// The service's name of the tool that must be called, where one is named.
+    pub(super) must_call: Option<String>,
     /// What descriptions of tools say beyond the service's bound.
     pub(super) overlong: Vec<String>,
 }
@@ -29,9 +31,19 @@ pub(super) fn put(entries: &mut [Entry], told: &Instructions<'_>) {
 impl Instructions<'_> {
     fn texts(&self) -> Vec<String> {
         let system = self.system.iter().map(Message::plain_text);
-        let told = [format(&self.generation.format), choice(&self.generation.tool_choice)];
+        let told = [format(&self.generation.format), self.choice()];
         let all = system.chain(self.overlong.iter().cloned()).chain(told.into_iter().flatten());
         all.filter(|text| !text.trim().is_empty()).collect()
+    }
+
+    fn choice(&self) -> Option<String> {
+        match (&self.generation.tool_choice, &self.must_call) {
+            (ToolChoice::Required, _) => Some("Call at least one of the tools.".to_owned()),
+            (ToolChoice::Named(_), Some(name)) => {
+                Some(format!("Call the tool {name}, and no other."))
+            }
+            (ToolChoice::Auto | ToolChoice::None | ToolChoice::Named(_), _) => None,
+        }
     }
 }
 
@@ -46,13 +58,5 @@ fn format(format: &AnswerFormat) -> Option<String> {
              fence:\n{}",
             shape.schema
         )),
-    }
-}
-
-fn choice(choice: &ToolChoice) -> Option<String> {
-    match choice {
-        ToolChoice::Auto | ToolChoice::None => None,
-        ToolChoice::Required => Some("Call at least one of the tools.".to_owned()),
-        ToolChoice::Named(name) => Some(format!("Call the tool {name}, and no other.")),
     }
 }

@@ -14,47 +14,47 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderValue};
 use uuid::Uuid;
 
-use crate::config::{Config, Model, Turn as TurnConfig};
+use crate::config::{Model, Turn as TurnConfig};
 use crate::metrics::{Metrics, Outcome};
 use crate::turn::{Failure, FinishReason};
 
 use super::bedrock::call::{Contents, urls};
 use super::bedrock::fetch::Fetcher;
-use super::http::Client;
-use super::retry::Budget;
-use super::sign_in::{SignIn, Token};
-use super::{Ask, AwsClients, Backend, Deps, Farewell, Kind, Mistake, Outlet, retry};
+use super::sign_in::Token;
+use super::{Ask, Backend, Deps, Farewell, Kind, Mistake, Outlet, retry};
 
+mod access;
 mod answer;
 mod event;
 mod failure;
 mod fields;
 mod image;
 mod instructions;
+mod models;
 mod profiles;
 mod request;
 #[cfg(test)]
 mod tests;
 mod transcript;
 
+pub use access::CodeWhispererAccess;
+use answer::Ended;
 use failure::{Again, Refused};
-pub use profiles::Profile;
+pub(super) use models::own_choice;
+pub use profiles::{Profile, Profiles};
 use request::Call;
 
 pub(super) const NAME: &str = "codewhisperer";
 /// The service's name of the operation.
 const TARGET: &str = "AmazonCodeWhispererStreamingService.GenerateAssistantResponse";
-/// Where the service is for a sign-in without a profile.
-const HOME_REGION: &str = "us-east-1";
+/// Other tokens that are tried in one turn: one that another process left, and a renewed one.
+const MOST_TOKENS: usize = 2;
 /// An upstream that wants to be left alone for longer is not waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
@@ -63,14 +63,16 @@ pub(super) const KIND: Kind = Kind {
     name: NAME,
     direct_prefix: Some(NAME),
     direct,
-    may_direct: |deps| {
-        let is_signed_in = || deps.aws.codewhisperer(&deps.config).sign_in.exists();
-        deps.config.codewhisperer.direct || is_signed_in()
-    },
+    may_direct,
     fields: fields::FIELDS,
     check,
     open: |model, deps| Arc::new(CodeWhisperer::open(model, deps)),
 };
+
+/// Whether somebody wants it: by a setting, or by a sign-in.
+pub(super) fn may_direct(deps: &Deps) -> bool {
+    deps.config.codewhisperer.direct || deps.aws.codewhisperer(&deps.config).sign_in.exists()
+}
 
 /// `codewhisperer`, or that and `/MODEL`.
 fn direct(model: &mut Model, rest: &str) -> Result<(), Mistake> {
@@ -94,75 +96,6 @@ fn check(model: &Model) -> Vec<Mistake> {
     }
     let message = "leave model_id out for the model that CodeWhisperer chooses by itself";
     vec![Mistake { setting: "model_id", message: message.to_owned() }]
-}
-
-/// How CodeWhisperer is reached, by whatever model.
-#[derive(Debug)]
-pub struct CodeWhispererAccess {
-    /// The sign-in that it is asked with.
-    pub sign_in: SignIn,
-    client: Client,
-    /// What all turns may spend on retries.
-    budget: Budget,
-    opts_out: bool,
-    /// Stands in for the service's own hosts.
-    endpoint: Option<String>,
-    was_warned: AtomicBool,
-}
-
-impl CodeWhispererAccess {
-    /// Opens no connection and reads no file.
-    #[must_use]
-    pub fn new(config: &Config, aws: &AwsClients) -> Self {
-        Self {
-            sign_in: SignIn::new(&config.codewhisperer, aws),
-            client: Client::new(config.turn.connect_timeout),
-            budget: Budget::default(),
-            opts_out: config.codewhisperer.opt_out,
-            endpoint: aws.endpoint().map(str::to_owned),
-            was_warned: AtomicBool::new(false),
-        }
-    }
-
-    /// Says once in the log what it means that this is in use.
-    fn warn(&self) {
-        if !self.was_warned.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                "CodeWhisperer is switched on: its interface is internal to AWS, without any \
-                 promise, and may change or refuse at any time; see docs/codewhisperer.md"
-            );
-        }
-    }
-
-    /// Where the service is, with a final slash.
-    fn url(&self, own: Option<&str>, region: &str) -> String {
-        match own.or(self.endpoint.as_deref()) {
-            Some(endpoint) => format!("{}/", endpoint.trim_end_matches('/')),
-            None => format!("https://q.{region}.amazonaws.com/"),
-        }
-    }
-
-    fn headers(&self, target: &'static str, token: &Token) -> Option<HeaderMap> {
-        const AGENT: &str = concat!("outcrop/", env!("CARGO_PKG_VERSION"));
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.access.expose())).ok()?;
-        bearer.set_sensitive(true);
-        let opt_out = if self.opts_out { "true" } else { "false" };
-        let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, bearer);
-        let json = "application/x-amz-json-1.0";
-        for (name, value) in [(CONTENT_TYPE, json), (ACCEPT, "*/*"), (USER_AGENT, AGENT)] {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        headers.insert("x-amz-target", HeaderValue::from_static(target));
-        headers.insert("x-amzn-codewhisperer-optout", HeaderValue::from_static(opt_out));
-        headers.insert("amz-sdk-invocation-id", invocation_id());
-        Some(headers)
-    }
-}
-
-fn invocation_id() -> HeaderValue {
-    let id = Uuid::new_v4().hyphenated().to_string();
-    HeaderValue::try_from(id).expect("a UUID is visible ASCII")
 }
 
 /// One model of CodeWhisperer's.
@@ -223,15 +156,20 @@ impl Shared {
     async fn answer(&self, ask: &Ask, outlet: &Outlet) -> Result<FinishReason, Failure> {
         let behind = self.fetched(ask).await?;
         let mut call = request::prepare(&self.model, ask, &behind)?;
+        let own = call.conversation().to_owned();
+        self.access.conversations.resume(&own, &mut call);
         let mut token = self.access.sign_in.token().await.map_err(|why| failure::of(&why))?;
         let mut delays = retry::delays(self.turn.retry_delay, self.turn.retries);
-        let (mut may_renew, mut may_begin_anew) = (true, true);
+        let (mut renewals, mut may_begin_anew) = (MOST_TOKENS, true);
         loop {
             outlet.called();
             let refused = match self.attempt(&call, &token, outlet).await {
-                Ok(reason) => {
+                Ok(Ended { reason, conversation }) => {
                     self.metrics.upstream_request(NAME, Outcome::Ok);
                     self.access.budget.earn();
+                    if let Some(told) = conversation.filter(|told| told != call.conversation()) {
+                        self.access.conversations.moved(own, told);
+                    }
                     return Ok(reason);
                 }
                 Err(refused) => refused,
@@ -241,12 +179,20 @@ impl Shared {
             match again {
                 // Never after an event went out.
                 _ if outlet.has_begun() => {}
-                Again::WithAnotherToken if std::mem::take(&mut may_renew) => {
-                    token = self.renewed(token).await?;
-                    continue;
+                Again::WithAnotherToken if renewals > 0 => {
+                    if renewals < MOST_TOKENS {
+                        self.access.sign_in.was_refused_anew(Arc::clone(&token));
+                    }
+                    renewals -= 1;
+                    if let Some(other) = self.renewed(&token).await? {
+                        token = other;
+                        continue;
+                    }
                 }
                 Again::AsAnotherConversation if std::mem::take(&mut may_begin_anew) => {
-                    call.converse_as(request::fresh_conversation(&ask.upstream));
+                    let fresh = Uuid::new_v4().hyphenated().to_string();
+                    self.access.conversations.moved(own.clone(), fresh);
+                    self.access.conversations.resume(&own, &mut call);
                     continue;
                 }
                 Again::Later(wait) => {
@@ -265,21 +211,18 @@ impl Shared {
         }
     }
 
-    async fn renewed(&self, refused: Arc<Token>) -> Result<Arc<Token>, Failure> {
-        tracing::info!("the service refused the token, which is renewed");
-        let renewed = self.access.sign_in.other_than(refused).await;
+    /// Another token than the one that was refused; `None` where that would not help.
+    async fn renewed(&self, refused: &Arc<Token>) -> Result<Option<Arc<Token>>, Failure> {
+        let renewed = self.access.sign_in.other_than(Arc::clone(refused)).await;
+        if matches!(renewed, Ok(Some(_))) {
+            tracing::info!("the service refused the token; the turn goes on with another");
+        }
         renewed.map_err(|why| failure::of(&why))
     }
 
-    async fn attempt(
-        &self,
-        call: &Call,
-        token: &Token,
-        outlet: &Outlet,
-    ) -> Result<FinishReason, Refused> {
+    async fn attempt(&self, call: &Call, token: &Token, outlet: &Outlet) -> Result<Ended, Refused> {
         let profile = self.model.text.profile_arn.as_deref().or(token.profile_arn.as_deref());
-        let of_profile = profile.and_then(|arn| arn.split(':').nth(3));
-        let region = self.model.region.as_deref().or(of_profile).unwrap_or(HOME_REGION);
+        let region = self.model.region.as_deref().unwrap_or_else(|| access::region_of(profile));
         let url = self.access.url(self.model.endpoint_url.as_deref(), region);
         let headers = self.access.headers(TARGET, token).ok_or_else(failure::no_header)?;
         let body = call.body(profile).map_err(|error| failure::unwritable(&error))?;

@@ -1,23 +1,18 @@
 //! The profiles that a sign-in of IAM Identity Center can be used with.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::backend::sign_in::SignInProblem;
+use crate::backend::sign_in::{SignInProblem, Token};
 
-use super::{CodeWhispererAccess, HOME_REGION};
+use super::CodeWhispererAccess;
+use super::access::HOME_REGION;
 
 const TARGET: &str = "AmazonCodeWhispererService.ListAvailableProfiles";
 /// Where profiles can be; each place tells its own.
 const REGIONS: [&str; 2] = [HOME_REGION, "eu-central-1"];
-/// What one question may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Pages of one place that are read.
 const PAGES: usize = 20;
-/// Bytes of one page.
-const PAGE_BYTES: usize = 1 << 20;
 
 /// A profile.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -30,6 +25,15 @@ pub struct Profile {
     pub profile_name: String,
 }
 
+/// The profiles that were found.
+#[derive(Debug, Default)]
+pub struct Profiles {
+    /// In the order in which they were told.
+    pub profiles: Vec<Profile>,
+    /// Whether every place has answered.
+    pub is_complete: bool,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Page {
@@ -39,40 +43,37 @@ struct Page {
 }
 
 impl CodeWhispererAccess {
-    /// Asks which profiles there are, in every place; one that does not answer has none.
+    /// Asks which profiles there are, in every place.
     ///
     /// # Errors
     /// When the sign-in cannot be used.
-    pub async fn profiles(&self) -> Result<Vec<Profile>, SignInProblem> {
+    pub async fn profiles(&self) -> Result<Profiles, SignInProblem> {
         let token = self.sign_in.token().await?;
         let mut urls: Vec<_> = REGIONS.map(|region| self.url(None, region)).to_vec();
         // One endpoint may stand for all.
         urls.dedup();
-        let mut found: Vec<Profile> = Vec::new();
+        let mut found = Profiles { profiles: Vec::new(), is_complete: true };
         for url in urls {
-            let mut next = None;
-            for _ in 0..PAGES {
-                let Some(headers) = self.headers(TARGET, &token) else { break };
-                let Some(page) = self.page(&url, headers, next.as_deref()).await else { break };
-                found.extend(page.profiles);
-                next = page.next_token;
-                if next.is_none() {
-                    break;
-                }
-            }
+            let listed = self.profiles_at(&url, &token).await;
+            found.is_complete &= listed.is_some();
+            found.profiles.extend(listed.unwrap_or_default());
         }
-        found.dedup();
+        found.profiles.dedup();
         Ok(found)
     }
 
-    async fn page(&self, url: &str, headers: http::HeaderMap, next: Option<&str>) -> Option<Page> {
-        let body = json!({ "maxResults": 10, "nextToken": next }).to_string();
-        let asking = async {
-            let mut reply = self.client.post(url, headers, body).await.ok()?;
-            let is_page = reply.status().is_success();
-            let bytes = reply.beginning(PAGE_BYTES).await.ok().filter(|_| is_page)?;
-            serde_json::from_slice(&bytes).ok()
-        };
-        tokio::time::timeout(PATIENCE, asking).await.ok().flatten()
+    /// Those of one place; `None` where it does not answer.
+    async fn profiles_at(&self, url: &str, token: &Token) -> Option<Vec<Profile>> {
+        let (mut profiles, mut next) = (Vec::new(), None);
+        for _ in 0..PAGES {
+            let body = json!({ "maxResults": 10, "nextToken": next });
+            let page: Page = self.question(url, TARGET, token, &body).await?;
+            profiles.extend(page.profiles);
+            next = page.next_token;
+            if next.is_none() {
+                break;
+            }
+        }
+        Some(profiles)
     }
 }

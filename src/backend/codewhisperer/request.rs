@@ -10,7 +10,7 @@ use crate::backend::Ask;
 use crate::backend::bedrock::call::Contents;
 use crate::backend::bedrock::names::ToolNames;
 use crate::config::{Model, Reasoning};
-use crate::turn::{Failure, SessionKey, TurnRequest, UpstreamSessionId};
+use crate::turn::{Failure, FailureKind, SessionKey, ToolChoice, TurnRequest};
 
 use super::answer::Reading;
 use super::image::Images;
@@ -18,7 +18,9 @@ use super::instructions::{self, Instructions};
 use super::transcript::{Entry, Said, Writer};
 
 /// Who asks, as the service names its clients.
-const ORIGIN: &str = "CLI";
+pub(super) const ORIGIN: &str = "CLI";
+/// Entries of a history, as the service's own tools have them at most.
+const MOST_ENTRIES: usize = 10_000;
 /// Characters of a tool's description; of a longer one the rest goes to the instructions.
 const DESCRIPTION: usize = 10_000;
 
@@ -69,6 +71,11 @@ impl Call {
         serde_json::to_vec(&Body { conversation_state: &self.state, profile_arn })
     }
 
+    /// The id by which the service is to know the conversation.
+    pub(super) fn conversation(&self) -> &str {
+        &self.state.conversation_id
+    }
+
     /// From now on the service is to know the conversation by this id.
     pub(super) fn converse_as(&mut self, id: String) {
         self.state.conversation_id = id;
@@ -86,11 +93,21 @@ pub(super) fn prepare(model: &Model, ask: &Ask, behind: &Contents) -> Result<Cal
     let declared: HashSet<&str> = request.offered().iter().map(|tool| &*tool.name).collect();
     let mut writer = Writer::new(declared, Images::new(behind), &mut names);
     let mut entries = writer.write(&ask.history, &ask.input)?;
-    let told = Instructions { system: &ask.system, generation: &request.generation, overlong };
+    let must_call = match &request.generation.tool_choice {
+        ToolChoice::Named(name) => Some(names.upstream(name)),
+        ToolChoice::Auto | ToolChoice::None | ToolChoice::Required => None,
+    };
+    let generation = &request.generation;
+    let told = Instructions { system: &ask.system, generation, must_call, overlong };
     instructions::put(&mut entries, &told);
     let Some(Entry::User { said: mut last }) = entries.pop() else {
         return Err(Failure::internal());
     };
+    if entries.len() > MOST_ENTRIES {
+        // The service would say no more than that the request is not properly formed.
+        let message = "the conversation has more turns than CodeWhisperer takes; begin another";
+        return Err(Failure::new(FailureKind::ContextLengthExceeded, message).at("messages"));
+    }
     last.context.tools = tools;
     last.origin = Some(ORIGIN);
     let taken = ask.history.iter().map(AsRef::as_ref).chain(&ask.input);
@@ -117,15 +134,6 @@ pub(super) fn prepare(model: &Model, ask: &Ask, behind: &Contents) -> Result<Cal
 /// nothing that a client chose.
 fn conversation(key: &SessionKey) -> String {
     let seed = format!("conversation\n{}\n{}", key.tenant, key.id);
-    uuid_of(seed.as_bytes())
-}
-
-/// Another id, of an upstream session that is used for nothing else.
-pub(super) fn fresh_conversation(upstream: &UpstreamSessionId) -> String {
-    uuid_of(upstream.as_str().as_bytes())
-}
-
-fn uuid_of(seed: &[u8]) -> String {
     let digest = Sha256::digest(seed);
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest[..16]);

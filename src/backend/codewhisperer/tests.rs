@@ -12,6 +12,8 @@ use crate::turn::{
     TurnRequest, UpstreamSessionId,
 };
 
+use super::access::Conversations;
+use super::request::Call;
 use super::{NAME, TARGET, Token, request};
 
 const DOT: &str = "data:image/gif;base64,R0lGODlh";
@@ -54,7 +56,7 @@ fn offering(tools: &[&str]) -> TurnRequest {
     TurnRequest { tools: tools.iter().map(tool).collect(), ..TurnRequest::default() }
 }
 
-fn said(history: &[Message], input: &[Message], request: TurnRequest) -> Result<Value, Failure> {
+fn prepared(history: &[Message], input: &[Message], request: TurnRequest) -> Result<Call, Failure> {
     let ask = Ask {
         key: SessionKey { tenant: "acme".parse().unwrap(), id: "s1".parse().unwrap() },
         upstream: UpstreamSessionId::generate(),
@@ -65,7 +67,11 @@ fn said(history: &[Message], input: &[Message], request: TurnRequest) -> Result<
         request: Arc::new(request),
     };
     let model = Model::new("q".parse().unwrap(), NAME);
-    let call = request::prepare(&model, &ask, &HashMap::new())?;
+    request::prepare(&model, &ask, &HashMap::new())
+}
+
+fn said(history: &[Message], input: &[Message], request: TurnRequest) -> Result<Value, Failure> {
+    let call = prepared(history, input, request)?;
     let body: Value = serde_json::from_slice(&call.body(None).unwrap()).unwrap();
     Ok(body["conversationState"].clone())
 }
@@ -201,8 +207,31 @@ fn a_session_is_one_conversation_whose_id_no_client_chose() {
     let second = id(said(&[user("hi")], &[user("ho")], TurnRequest::default()).unwrap());
     assert_eq!(first, second);
     assert!(uuid::Uuid::parse_str(&first).is_ok(), "{first}");
-    let fresh = request::fresh_conversation(&UpstreamSessionId::generate());
-    assert_ne!(first, fresh);
+}
+
+#[test]
+fn a_conversation_that_moved_goes_on_where_it_went_last() {
+    let known = Conversations::default();
+    let mut call = prepared(&[], &[user("hi")], TurnRequest::default()).unwrap();
+    let own = call.conversation().to_owned();
+    known.resume(&own, &mut call);
+    assert_eq!(call.conversation(), own);
+    for known_as in ["another", "and another"] {
+        known.moved(own.clone(), known_as.to_owned());
+        known.resume(&own, &mut call);
+        assert_eq!(call.conversation(), known_as);
+    }
+}
+
+#[test]
+fn a_conversation_that_is_longer_than_the_service_takes_says_so() {
+    let history = |turns: usize| -> Vec<Message> {
+        (0..turns).flat_map(|_| [user("hi"), assistant("ho")]).collect()
+    };
+    let longest = said(&history(5_000), &[user("hi")], TurnRequest::default()).unwrap();
+    assert_eq!(longest["history"].as_array().unwrap().len(), 10_000);
+    let failure = said(&history(5_001), &[user("hi")], TurnRequest::default()).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::ContextLengthExceeded);
 }
 
 #[test]

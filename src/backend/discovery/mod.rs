@@ -1,5 +1,5 @@
 //! What Bedrock's control planes tell: which agents and which models there are, and how long an
-//! agent remembers a session without a turn.
+//! agent remembers a session without a turn; and which models CodeWhisperer has.
 //!
 //! One task asks ([`Discovery::watch`]). Requests read what it last learnt, never wait for it,
 //! and take no lock. A question that cannot be answered leaves what was known before: the last
@@ -18,6 +18,7 @@ use crate::turn::ModelName;
 
 use super::{AwsClients, bedrock_agent};
 
+mod codewhisperer;
 mod control_plane;
 mod models;
 mod watcher;
@@ -35,6 +36,8 @@ pub struct Discovery {
     agents: ArcSwap<Vec<Arc<FoundAgent>>>,
     /// In the order of their names, each once.
     models: ArcSwap<Vec<Arc<FoundModel>>>,
+    /// In the order of their names, each once.
+    codewhisperer: ArcSwap<Vec<Arc<FoundModel>>>,
     idle: ArcSwap<IdleTimes>,
     /// Why agents and models cannot be listed: what to do about it.
     problems: ArcSwap<Problems>,
@@ -93,9 +96,18 @@ impl Discovery {
     /// Keeps what is known fresh until dropped; returns at once where there is nothing that the
     /// configuration wants to know.
     pub async fn watch(&self, aws: &AwsClients, config: &Config) {
-        if let Some(watcher) = Watcher::new(self, aws, config) {
-            watcher.run().await;
-        }
+        let planes = async {
+            if let Some(watcher) = Watcher::new(self, aws, config) {
+                watcher.run().await;
+            }
+        };
+        let signed_in = async {
+            if config.allows_direct() || config.discovery.models {
+                let access = aws.codewhisperer(config);
+                codewhisperer::watch(self, access, config.discovery.refresh).await;
+            }
+        };
+        tokio::join!(planes, signed_in);
     }
 
     /// Waits until [`watch`](Self::watch) has looked for agents and models once, with or
@@ -124,13 +136,23 @@ impl Discovery {
         self.models.load_full()
     }
 
-    /// The model that was found under this direct name, with or without its prefix.
+    /// CodeWhisperer's models that were found, in the order of their names: the service's own
+    /// choice is the first.
+    #[must_use]
+    pub fn codewhisperer(&self) -> Arc<Vec<Arc<FoundModel>>> {
+        self.codewhisperer.load_full()
+    }
+
+    /// The model that was found under this direct name, one of Bedrock's with or without its
+    /// prefix.
     #[must_use]
     pub fn model(&self, name: &ModelName) -> Option<Arc<FoundModel>> {
-        let found = self.models.load();
         let id = models::id_of(name);
-        let place = found.binary_search_by(|found| models::id_of(&found.model).cmp(id)).ok()?;
-        found.get(place).cloned()
+        [&self.models, &self.codewhisperer].into_iter().find_map(|list| {
+            let found = list.load();
+            let place = found.binary_search_by(|found| models::id_of(&found.model).cmp(id)).ok()?;
+            found.get(place).cloned()
+        })
     }
 
     /// What to do where agents could not be listed when they were last looked for.

@@ -28,14 +28,14 @@ const MOST: usize = 2_000;
 /// What stands before an id in a direct name.
 const PREFIX: &str = "bedrock/";
 
-/// A model of Bedrock's that the credentials can see.
+/// A model that the credentials can see: one of Bedrock's or, with a sign-in, of CodeWhisperer's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundModel {
-    /// The direct name by which it can be asked: `bedrock/MODEL_ID`.
+    /// The direct name by which it can be asked: `bedrock/MODEL_ID`, `codewhisperer[/MODEL_ID]`.
     pub model: ModelName,
     /// What its maker calls it, or the profile that leads to it.
     pub name: String,
-    /// Who made it, in lower case.
+    /// Who made it, in lower case; CodeWhisperer does not say.
     pub provider: String,
     /// What it reads: `text`, `image`, …
     pub reads: Vec<String>,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::lock;
 use crate::config::Secret;
 
 use super::problem::SignInProblem as Problem;
@@ -65,7 +64,7 @@ impl SignIn {
     /// # Errors
     /// When the service cannot be asked or refuses.
     pub async fn begin(&self, wanted: &Wanted) -> Result<Device, Problem> {
-        let service = &self.shared.service;
+        let service = &self.shared.holder.service;
         if let Some(known) = self.known_registration(wanted).await
             && let Some(device) = service.authorize(&known, wanted).await?
         {
@@ -96,7 +95,7 @@ impl SignIn {
         let mut patience = Patience::new(&device);
         let granted = loop {
             tokio::time::sleep(patience.interval).await;
-            match self.shared.service.poll(&device).await? {
+            match self.shared.holder.service.poll(&device).await? {
                 Answer::Granted(granted) => break granted,
                 answer => patience.after(&answer)?,
             }
@@ -120,7 +119,7 @@ impl SignIn {
         });
         let token = token.await?;
         drop(held);
-        *lock(&self.shared.held) = Some(Arc::new(token));
+        self.shared.holder.hold(Some(Arc::new(token)));
         Ok(())
     }
 }

@@ -3,13 +3,13 @@
 //! `outcrop login` makes it by the device flow ([`device`]): the person opens a link on any
 //! machine and confirms a code. What comes of it is a token for an hour or so and one to renew it
 //! with, kept in [`files`] that only their owner may read. [`SignIn::token`] gives the one that is
-//! good now. It renews it early, once at a time: tasks of this process wait for one another, other
-//! processes at a lock, and whoever comes second finds it done. A renewal outlives the turn that
-//! asked for it, since the service may take each renewing token once only.
+//! good now; [`renewal`] has it renewed early, once at a time: tasks of this process wait for one
+//! another, other processes at a lock, and whoever comes second finds it done. A renewal outlives
+//! the turn that asked for it, since the service may take each renewing token once only.
 //! (SSO OIDC API model, 2019-06-10.)
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -17,12 +17,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::CodeWhisperer as Settings;
 
-use super::{AwsClients, lock};
+use super::AwsClients;
 
 mod device;
 mod files;
 mod problem;
 mod record;
+mod renewal;
 mod service;
 mod token;
 
@@ -31,6 +32,7 @@ pub use problem::SignInProblem;
 
 use files::Files;
 use problem::SignInProblem as Problem;
+use renewal::{Holder, Need};
 use service::Service;
 use token::Standing;
 pub(in crate::backend) use token::Token;
@@ -51,13 +53,7 @@ pub struct SignIn {
 
 #[derive(Debug)]
 struct Shared {
-    /// None where nobody knows a place to keep it.
-    files: Option<Files>,
-    service: Service,
-    /// The token that was good when it was last looked at.
-    held: Mutex<Option<Arc<Token>>>,
-    /// Who may look at the files and renew; one task at a time.
-    turnstile: tokio::sync::Mutex<()>,
+    holder: Holder,
     /// Renewals go on when the turn that asked is dropped.
     renewals: TaskTracker,
     was_warned: AtomicBool,
@@ -74,6 +70,8 @@ pub struct SignInStatus {
     pub expires_at: OffsetDateTime,
     /// Whether the token is good now.
     pub is_valid: bool,
+    /// Whether it can be renewed, as far as is known.
+    pub is_renewable: bool,
     /// The profile that it is used with.
     pub profile_arn: Option<String>,
 }
@@ -86,10 +84,7 @@ impl SignIn {
         let files = files.map(|kept_in| Files::new(kept_in.clone(), settings.older.clone()));
         Self {
             shared: Arc::new(Shared {
-                files,
-                service: Service::new(aws),
-                held: Mutex::default(),
-                turnstile: tokio::sync::Mutex::default(),
+                holder: Holder::new(files, Service::new(aws)),
                 renewals: TaskTracker::new(),
                 was_warned: AtomicBool::new(false),
             }),
@@ -99,42 +94,63 @@ impl SignIn {
     /// Whether somebody has signed in, whatever has become of it.
     #[must_use]
     pub fn exists(&self) -> bool {
-        let files = self.shared.files.as_ref();
-        lock(&self.shared.held).is_some() || files.is_some_and(Files::has_token)
+        self.shared.holder.exists()
     }
 
-    /// A token that is good now.
+    /// A token that is good now. One that is due is renewed behind whoever asks.
     ///
     /// # Errors
     /// Why there is none.
     pub(in crate::backend) async fn token(&self) -> Result<Arc<Token>, Problem> {
-        let held = lock(&self.shared.held).clone();
-        match held.filter(|held| held.standing(now()) == Standing::Good) {
-            Some(held) => Ok(held),
-            None => self.look(None).await,
+        let held = self.shared.holder.held();
+        let token = match held.filter(|held| held.standing(now()) != Standing::Expired) {
+            Some(held) => held,
+            None => self.look(Need::Usable).await?,
+        };
+        if token.standing(now()) == Standing::Due && self.shared.holder.begins_behind() {
+            let shared = Arc::clone(&self.shared);
+            self.shared.renewals.spawn(async move { shared.holder.renew_behind().await });
         }
+        Ok(token)
     }
 
-    /// A token other than this one, which the service has refused.
+    /// A token other than this one, which the service has refused; `None` where any would be
+    /// refused, since one that was just given was.
     ///
     /// # Errors
     /// Why there is none.
     pub(in crate::backend) async fn other_than(
         &self,
         refused: Arc<Token>,
-    ) -> Result<Arc<Token>, Problem> {
-        self.look(Some(refused)).await
+    ) -> Result<Option<Arc<Token>>, Problem> {
+        if self.shared.holder.is_refused_like_any(&refused) {
+            return Ok(None);
+        }
+        self.look(Need::Other(refused)).await.map(Some)
     }
 
-    /// Keeps the token good while nobody speaks, and notices what other processes do; until
-    /// dropped.
-    pub async fn watch(&self) {
+    /// Remembers that the service refused a token that [`other_than`](Self::other_than) gave, if
+    /// that was not an old one of another process.
+    pub(in crate::backend) fn was_refused_anew(&self, token: Arc<Token>) {
+        self.shared.holder.was_refused_anew(token);
+    }
+
+    /// Whether somebody has signed in by `outcrop login`: another program's sign-in is not used
+    /// unless a turn asks for it.
+    pub(in crate::backend) fn is_ours(&self) -> bool {
+        self.shared.holder.is_ours()
+    }
+
+    /// Keeps the token good while nobody speaks, as long as it is wanted, and notices what other
+    /// processes do; until dropped.
+    pub(in crate::backend) async fn watch(&self, is_wanted: impl Fn() -> bool) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            if !self.exists() {
+            if !self.exists() || !is_wanted() {
                 continue;
             }
-            let looked = self.look(None).await;
+            self.shared.holder.keep_unkept().await;
+            let looked = self.look(Need::Lasting).await;
             match looked {
                 Ok(_) => self.shared.was_warned.store(false, Ordering::Relaxed),
                 Err(problem) if !self.shared.was_warned.swap(true, Ordering::Relaxed) => {
@@ -157,11 +173,8 @@ impl SignIn {
             Ok(token.map(|token| (token, registration.is_some())))
         });
         let Some((token, is_registered)) = found.await? else { return Ok(None) };
-        if token.has_ended {
-            return Err(Problem::Ended);
-        }
         let is_valid = token.standing(now()) != Standing::Expired;
-        let is_renewable = is_registered && token.renews_with.is_some();
+        let is_renewable = is_registered && token.renews_with.is_some() && !token.has_ended;
         if !is_valid && !is_renewable {
             return Err(Problem::Ended);
         }
@@ -170,6 +183,7 @@ impl SignIn {
             region: token.region,
             expires_at: token.expires_at,
             is_valid,
+            is_renewable,
             profile_arn: token.profile_arn,
         }))
     }
@@ -179,10 +193,13 @@ impl SignIn {
     /// # Errors
     /// When a file cannot be removed.
     pub async fn log_out(&self) -> Result<Vec<std::path::PathBuf>, Problem> {
-        let _turn = self.shared.turnstile.lock().await;
-        let files = self.files()?.clone();
+        let holder = &self.shared.holder;
+        let _turn = holder.turnstile.lock().await;
+        let files = holder.files()?.clone();
+        // A renewal that is underway elsewhere would bring it back.
+        let _lock = if files.has_any() { Some(files.lock().await?) } else { None };
         let removed = blocking(move || files.remove()).await?;
-        *lock(&self.shared.held) = None;
+        holder.hold(None);
         Ok(removed)
     }
 
@@ -191,8 +208,9 @@ impl SignIn {
     /// # Errors
     /// When there is no sign-in, or it cannot be written.
     pub async fn use_profile(&self, arn: String) -> Result<(), Problem> {
-        let _turn = self.shared.turnstile.lock().await;
-        let files = self.files()?;
+        let holder = &self.shared.holder;
+        let _turn = holder.turnstile.lock().await;
+        let files = holder.files()?;
         let _lock = files.lock().await?;
         let files = files.clone();
         let kept = blocking(move || {
@@ -201,94 +219,19 @@ impl SignIn {
             files.keep_token(&token)?;
             Ok(token)
         });
-        *lock(&self.shared.held) = Some(Arc::new(kept.await?));
+        holder.hold(Some(Arc::new(kept.await?)));
         Ok(())
     }
 
     fn files(&self) -> Result<&Files, Problem> {
-        self.shared.files.as_ref().ok_or(Problem::Nowhere)
+        self.shared.holder.files()
     }
 
     /// Looks at the files, and renews what is due. Runs on when the caller is dropped.
-    async fn look(&self, refused: Option<Arc<Token>>) -> Result<Arc<Token>, Problem> {
+    async fn look(&self, need: Need) -> Result<Arc<Token>, Problem> {
         let shared = Arc::clone(&self.shared);
-        let looking = self.shared.renewals.spawn(async move { shared.look(refused).await });
+        let looking = self.shared.renewals.spawn(async move { shared.holder.look(&need).await });
         looking.await.unwrap_or(Err(Problem::Interrupted))
-    }
-}
-
-impl Shared {
-    async fn look(&self, refused: Option<Arc<Token>>) -> Result<Arc<Token>, Problem> {
-        let _turn = self.turnstile.lock().await;
-        let looked = self.look_alone(refused.as_deref()).await;
-        *lock(&self.held) = looked.as_ref().ok().cloned();
-        looked
-    }
-
-    async fn look_alone(&self, refused: Option<&Token>) -> Result<Arc<Token>, Problem> {
-        let files = self.files.as_ref().ok_or(Problem::Nowhere)?;
-        let read = || {
-            let files = files.clone();
-            blocking(move || files.token())
-        };
-        let is_refused = |found: &Token| refused.is_some_and(|token| token.is_same(found));
-        let is_good = |found: &Token| found.standing(now()) == Standing::Good && !is_refused(found);
-        let found = read().await?.ok_or(Problem::SignedOut)?;
-        if is_good(&found) {
-            return Ok(Arc::new(found));
-        }
-        if found.has_ended {
-            return Err(Problem::Ended);
-        }
-        let held = files.lock().await;
-        // Whoever held the lock before may have renewed it.
-        let found = read().await?.ok_or(Problem::SignedOut)?;
-        if is_good(&found) {
-            return Ok(Arc::new(found));
-        }
-        let is_still_good = found.standing(now()) != Standing::Expired && !is_refused(&found);
-        let renewed = match held {
-            Ok(_lock) => self.renew(files, &found).await,
-            Err(problem) => Err(problem),
-        };
-        match renewed {
-            Err(problem) if problem.is_passing() && is_still_good => {
-                tracing::warn!(%problem, "the token could not be renewed yet and is used on");
-                Ok(Arc::new(found))
-            }
-            renewed => renewed.map(Arc::new),
-        }
-    }
-
-    /// Renews a token; the lock is held.
-    async fn renew(&self, files: &Files, token: &Token) -> Result<Token, Problem> {
-        let kept = files.clone();
-        let registration = blocking(move || kept.registration()).await?;
-        let registration = registration.ok_or(Problem::Unregistered)?;
-        let keep = |token: Token| {
-            let files = files.clone();
-            blocking(move || files.keep_token(&token).map(|()| token))
-        };
-        match self.service.renew(&registration, token).await {
-            Ok(granted) => {
-                let renewed = token.renewed(granted, now());
-                tracing::info!(expires_at = %renewed.expires_at, "the token was renewed");
-                // One that cannot be kept is good all the same, until the process ends.
-                match keep(renewed.clone()).await {
-                    Ok(renewed) => Ok(renewed),
-                    Err(problem) => {
-                        tracing::error!(%problem, "the renewed token could not be kept");
-                        Ok(renewed)
-                    }
-                }
-            }
-            Err(Problem::Ended) => {
-                // So that nobody asks the service again and again.
-                let _ = keep(Token { has_ended: true, ..token.clone() }).await;
-                Err(Problem::Ended)
-            }
-            Err(problem) => Err(problem),
-        }
     }
 }
 

@@ -77,6 +77,19 @@ pub enum SignInProblem {
     /// The service could not be asked.
     #[error("the sign-in service cannot be reached: {0}; check the network and the region")]
     Unreachable(String),
+    /// What answers cannot prove that it is the service.
+    #[error(
+        "the sign-in service could not be reached safely: {0}; check this machine's clock and \
+             aws.endpoint_url, and where a proxy of the network opens TLS, add its certificate to \
+             the system's"
+    )]
+    Untrusted(String),
+    /// What answers is something else.
+    #[error(
+        "what answers in place of the sign-in service is not it ({0}): a login page or a proxy \
+             of the network may be in between; check the network and aws.endpoint_url"
+    )]
+    AnotherService(String),
     /// The service refused.
     #[error("the sign-in service refused to {0}: {1}")]
     Refused(&'static str, String),
@@ -90,7 +103,11 @@ impl SignInProblem {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Locked { .. } | Self::Interrupted => true,
+            Self::Unreachable(_)
+            | Self::Untrusted(_)
+            | Self::AnotherService(_)
+            | Self::Locked { .. }
+            | Self::Interrupted => true,
             Self::SignedOut
             | Self::Ended
             | Self::Unregistered

@@ -21,6 +21,8 @@ use super::token::{Granted, Token};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a question is asked that got no answer.
 const ATTEMPTS: usize = 2;
+/// How HTTP says that there are too many questions.
+const THROTTLED: u16 = 429;
 /// What this program is called in the person's list of sign-ins.
 const CLIENT_NAME: &str = "outcrop";
 /// Seconds that a token is taken to be good for where the service does not say.
@@ -185,11 +187,13 @@ where
     }
 }
 
+/// Whether another question may get through.
 fn is_passing<E>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) => true,
         SdkError::ServiceError(_) | SdkError::ResponseError(_) => {
-            error.raw_response().is_some_and(|raw| raw.status().is_server_error())
+            let status = error.raw_response().map(HttpResponse::status);
+            status.is_some_and(|status| status.is_server_error() || status.as_u16() == THROTTLED)
         }
         _ => false,
     }
@@ -199,14 +203,30 @@ fn problem<E>(what: &'static str, error: &SdkError<E, HttpResponse>) -> Problem
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let detail = match error.code() {
-        Some(code) => match error.message() {
-            Some(message) => format!("{code}: {message}"),
-            None => code.to_owned(),
-        },
-        None => aws_error(error),
+    let Some(code) = error.code() else {
+        let Some(reply) = error.raw_response() else { return no_reply(aws_error(error)) };
+        let status = reply.status().as_u16();
+        let kind = reply.headers().get("content-type").unwrap_or("no content type");
+        let told = format!("it answered {status}, {kind}");
+        return if is_passing(error) {
+            Problem::Unreachable(told)
+        } else {
+            Problem::AnotherService(told)
+        };
+    };
+    let detail = match error.message() {
+        Some(message) => format!("{code}: {message}"),
+        None => code.to_owned(),
     };
     if is_passing(error) { Problem::Unreachable(detail) } else { Problem::Refused(what, detail) }
+}
+
+/// Why nothing came back. The client's errors have no kind of their own for TLS.
+fn no_reply(told: String) -> Problem {
+    if told.contains("TLS") || told.contains("certificate") {
+        return Problem::Untrusted(told);
+    }
+    Problem::Unreachable(told)
 }
 
 fn incomplete(what: &'static str) -> Problem {

@@ -96,7 +96,11 @@ impl Lines {
 /// Sees to it that the file is there, and its owner's alone.
 fn own(path: &Path) -> io::Result<()> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        let mut folders = std::fs::DirBuilder::new();
+        // What else is kept there is nobody else's either.
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut folders, 0o700);
+        folders.recursive(true).create(folder)?;
     }
     match owners_own(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),

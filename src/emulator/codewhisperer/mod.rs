@@ -5,14 +5,15 @@
 //! conversation is held to the service's rules, of which it says no more than "Improperly formed
 //! request."; what stands between `<instructions>` marks in the first message is read as
 //! instructions. A message with the phrase `think:` is thought about; `cite:` brings a web link,
-//! or, where its URL is of github.com, a reference to code.
+//! or, where its URL is of github.com, a reference to code; after one with `last turn:` the
+//! service takes no more of the conversation.
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::behaviour::Behaviour;
 use super::invoke_agent::read;
@@ -27,9 +28,11 @@ use super::refusal::Refusal;
 use super::routes::{json_reply, request_id};
 use super::{Emulated, REQUEST_ID};
 
+mod lists;
 mod request;
 mod stream;
 
+pub(super) use lists::Known;
 use request::Asked;
 
 /// The model that answers.
@@ -38,11 +41,8 @@ const MODEL: &str = "us.anthropic.claude-sonnet-4-20250514-v1:0";
 const MISSING: &str = "missing";
 /// What the ids of conversations begin with that are not taken.
 const BAD_CONVERSATION: &str = "bad-";
-/// The profiles of an organisation.
-const PROFILES: [(&str, &str); 1] =
-    [("arn:aws:codewhisperer:us-east-1:123456789012:profile/EMULATED0001", "developers")];
-/// The models that are listed.
-const MODELS: [&str; 3] = ["auto", "claude-sonnet-4", "claude-sonnet-4.5"];
+/// What ends a conversation for good.
+const LAST_TURN: &str = "last turn:";
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +154,7 @@ pub(super) async fn answer(
 ) -> Result<Response<Reply>, Request<Incoming>> {
     let Some(operation) = operation(&request) else { return Err(request) };
     if operation != Operation::Converse {
-        let listed = list(emulated, operation, request.headers());
+        let listed = list(emulated, operation, request).await;
         return Ok(listed.unwrap_or_else(|wrong| wrong.response()).map(Either::Left));
     }
     let signed = models::authorization(request.headers());
@@ -192,21 +192,14 @@ fn authorise(emulated: &Emulated, headers: &HeaderMap) -> Result<(), Wrong> {
     })
 }
 
-fn list(
+async fn list(
     emulated: &Emulated,
     operation: Operation,
-    headers: &HeaderMap,
+    request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Wrong> {
-    authorise(emulated, headers)?;
-    let body = if operation == Operation::ListProfiles {
-        let profile = |(arn, name): &(&str, &str)| json!({ "arn": arn, "profileName": name });
-        json!({ "profiles": PROFILES.iter().map(profile).collect::<Vec<_>>() })
-    } else {
-        let model = |id: &&str| json!({ "modelId": id, "modelName": id });
-        let models: Vec<Value> = MODELS.iter().map(model).collect();
-        json!({ "models": models, "defaultModel": models[0] })
-    };
-    Ok(json_reply(&body))
+    let (head, body) = request.into_parts();
+    authorise(emulated, &head.headers)?;
+    lists::answer(&emulated.codewhisperer, operation, &read(body).await?)
 }
 
 async fn accept(
@@ -221,6 +214,7 @@ async fn accept(
     let asked = request::read(&body)?;
     call.names(asked.model.as_deref().unwrap_or_default());
     check(&asked)?;
+    emulated.codewhisperer.check(&asked.conversation)?;
     let behaviour = models::behave(emulated, call, &head.headers, &asked.prompt)?;
     let words = asked.prompt.last_words();
     let model = asked.model.as_deref().unwrap_or("default");
@@ -236,6 +230,9 @@ async fn accept(
     let ask = Ask { card, prompt: &asked.prompt, thinking, wants_object: false };
     let answer = demo_model::answer(&ask, &measured, charged);
     call.answers(&answer);
+    if words.contains(LAST_TURN) {
+        emulated.codewhisperer.ends(&asked.conversation);
+    }
     Ok(Planned { pieces: stream::pieces(&asked.conversation, answer), behaviour })
 }
 
