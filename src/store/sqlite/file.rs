@@ -23,6 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A write-ahead log that grew beyond this is cut back when it is next emptied.
 const LOG_BYTES: i64 = 64 << 20;
 
+/// Pages of the log after which what changed is copied into the file: 16 MiB.
+const LOG_PAGES: i64 = 4_096;
+/// Pages that the one who writes keeps in memory.
+const CACHE_KIBIBYTES: i64 = 16 << 10;
+
 /// The sole right to write to a file, until dropped or until the process ends in whatever way.
 ///
 /// SQLite's own locks let several programs take turns; but two brokers that hold the same
@@ -211,6 +216,11 @@ fn settle(db: &Connection, synchronous: Synchronous) -> Result<(), Trouble> {
     // What is deleted is overwritten.
     db.pragma_update(None, "secure_delete", true)?;
     db.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+    // A page that changes often is copied from the log into the file less often so.
+    db.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+    db.pragma_update(None, "cache_size", -CACHE_KIBIBYTES)?;
+    // What one statement may have to take back is small.
+    db.pragma_update(None, "temp_store", "MEMORY")?;
     db.set_prepared_statement_cache_capacity(64);
     Ok(())
 }

@@ -73,6 +73,8 @@ pub(super) struct About {
     pub(super) begins: Option<Unbegun>,
     /// Whether what it takes away has to be cleared from the disk soon.
     pub(super) clears: bool,
+    /// Whether nobody waits for it, so that it may wait for more to be done.
+    pub(super) may_linger: bool,
 }
 
 /// A piece of work for the writer.

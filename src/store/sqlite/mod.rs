@@ -287,6 +287,8 @@ impl SessionStore for SqliteStore {
             about.subjects.push(Subject::Name(tenant.clone(), Arc::clone(&named.key)));
         }
         about.begins = Some(self.orders.shared.lives.begin(tenant, &turn.turn, live));
+        // The client of a turn in the background is told of it once it is kept.
+        about.may_linger = !turn.is_background;
         self.write(about, move |db| {
             save(db)?;
             turns::begin(db, &turn)
@@ -309,8 +311,7 @@ impl SessionStore for SqliteStore {
             let mut events = live.events_since(standing.events);
             events.retain(|event| !event.is_last());
             events.push(last.clone());
-            turns::append(db, standing, &events)?;
-            turns::end(db, standing, at)
+            turns::end(db, standing, &events, at)
         })
     }
 

@@ -43,8 +43,7 @@ pub(super) fn recover(db: &mut Connection, now: SystemTime) -> Result<usize, Tro
 fn end(db: &Connection, tenant: &TenantId, turn: &TurnId, now: SystemTime) -> Result<(), Trouble> {
     let Some(standing) = turns::running(db, tenant, turn)? else { return Ok(()) };
     let failure = Failure { may_have_run: true, ..Failure::new(FailureKind::Internal, CUT_OFF) };
-    turns::append(db, standing, &[TurnEvent::Failed(failure)])?;
-    turns::end(db, standing, now)
+    turns::end(db, standing, &[TurnEvent::Failed(failure)], now)
 }
 
 fn end_with_transcript(

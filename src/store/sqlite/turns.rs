@@ -88,8 +88,7 @@ pub(super) fn insert(db: &Connection, turn: &StoredTurn) -> Result<(), Trouble> 
     }
     begin(db, &record)?;
     let Some(standing) = running(db, tenant, id)? else { return Ok(()) };
-    append(db, standing, events)?;
-    end(db, standing, ended.unwrap_or(record.created))
+    end(db, standing, events, ended.unwrap_or(record.created))
 }
 
 /// The turn, if it is in the file and has not ended.
@@ -123,27 +122,41 @@ pub(super) fn append(db: &Connection, turn: Standing, events: &[TurnEvent]) -> R
     if events.is_empty() {
         return Ok(());
     }
+    let bytes = insert_events(db, turn, events)?;
+    let mut update = db.prepare_cached(
+        "UPDATE turns SET events = events + ?2, bytes = bytes + ?3 WHERE number = ?1",
+    )?;
+    update.execute(params![turn.number, count(events.len()), bytes])?;
+    Ok(())
+}
+
+/// Adds the last of what happened, and notes that the turn ended. One whose session is not there
+/// may go by itself.
+pub(super) fn end(
+    db: &Connection,
+    turn: Standing,
+    events: &[TurnEvent],
+    at: SystemTime,
+) -> Result<(), Trouble> {
+    let bytes = if events.is_empty() { 0 } else { insert_events(db, turn, events)? };
+    let mut update = db.prepare_cached(
+        "UPDATE turns SET events = events + ?2, bytes = bytes + ?3, state = 'ended', ended = ?4,
+                may_go = may_go OR NOT EXISTS (
+                    SELECT 1 FROM sessions
+                    WHERE sessions.tenant = turns.tenant AND sessions.id = turns.session)
+            WHERE number = ?1",
+    )?;
+    update.execute(params![turn.number, count(events.len()), bytes, nanoseconds(at)])?;
+    Ok(())
+}
+
+/// Gives the bytes that they take.
+fn insert_events(db: &Connection, turn: Standing, events: &[TurnEvent]) -> Result<i64, Trouble> {
     let document = write_events(events)?;
     let mut insert =
         db.prepare_cached("INSERT INTO turn_events (turn, first, events) VALUES (?1, ?2, ?3)")?;
     insert.execute(params![turn.number, count(turn.events), document])?;
-    let mut update = db.prepare_cached(
-        "UPDATE turns SET events = events + ?2, bytes = bytes + ?3 WHERE number = ?1",
-    )?;
-    update.execute(params![turn.number, count(events.len()), count(document.len())])?;
-    Ok(())
-}
-
-/// Notes that a turn ended. One whose session is not there may go by itself.
-pub(super) fn end(db: &Connection, turn: Standing, at: SystemTime) -> Result<(), Trouble> {
-    let mut update = db.prepare_cached(
-        "UPDATE turns SET state = 'ended', ended = ?2, may_go = may_go OR NOT EXISTS (
-                SELECT 1 FROM sessions
-                WHERE sessions.tenant = turns.tenant AND sessions.id = turns.session)
-            WHERE number = ?1",
-    )?;
-    update.execute(params![turn.number, nanoseconds(at)])?;
-    Ok(())
+    Ok(count(document.len()))
 }
 
 /// Forgets a turn.

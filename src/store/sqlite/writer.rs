@@ -2,7 +2,9 @@
 //!
 //! To make one thing durable takes as long as to make a hundred durable: the disk is waited for
 //! once. So the thread takes all that waits, does it in one transaction, and answers when that
-//! is committed; meanwhile the next things come together by themselves. What fails, fails alone.
+//! is committed; meanwhile the next things come together by themselves. What nobody waits for
+//! lingers for others to come along, and leaves the processor to who asks the upstream. What
+//! fails, fails alone: but only where something does, is each thing done as one that may fail.
 //! In between, the thread looks what has happened in the turns that run.
 
 use std::collections::VecDeque;
@@ -27,6 +29,8 @@ use super::turns;
 const JOBS_AT_ONCE: usize = 1_024;
 /// Turns whose events go along with one transaction.
 const TURNS_AT_ONCE: usize = 256;
+/// What nobody waits for waits so long for more to be done with it: less than a disk takes.
+const LINGER: Duration = Duration::from_millis(2);
 /// After something was deleted, its pages are given back and the log is emptied so much later.
 const TIDY_AFTER: Duration = Duration::from_secs(10);
 /// After something could not be written, that is tried again so much later.
@@ -115,15 +119,25 @@ impl Writer {
     fn gather(&mut self) -> Vec<Job> {
         let mut jobs = Vec::new();
         let mut next = self.wait();
+        let linger_until = Instant::now() + LINGER;
+        let mut may_linger = true;
         while let Some(order) = next {
             match order {
-                Order::Write(job) => jobs.push(*job),
+                Order::Write(job) => {
+                    may_linger &= job.about.may_linger;
+                    jobs.push(*job);
+                }
                 Order::Stop => self.is_over = true,
             }
             if self.is_over || jobs.len() >= JOBS_AT_ONCE {
                 break;
             }
-            next = self.orders.try_recv().ok();
+            next = if may_linger {
+                let left = linger_until.saturating_duration_since(Instant::now());
+                self.orders.recv_timeout(left).ok()
+            } else {
+                self.orders.try_recv().ok()
+            };
         }
         jobs
     }
@@ -163,7 +177,11 @@ impl Writer {
         if jobs.is_empty() && turns.is_empty() {
             return;
         }
-        let outcomes = match self.together(&mut jobs, turns) {
+        let outcomes = match self.all_or_nothing(&mut jobs, turns) {
+            Err(trouble) if !trouble.is_of_another_program() => self.together(&mut jobs, turns),
+            done => done.map(|()| vec![Ok(()); jobs.len()]),
+        };
+        let outcomes = match outcomes {
             Ok(outcomes) => {
                 self.succeeded();
                 outcomes
@@ -198,6 +216,23 @@ impl Writer {
             outcomes.push(outcome);
         }
         outcomes
+    }
+
+    /// Does these in one transaction, as long as none fails.
+    fn all_or_nothing(&mut self, jobs: &mut [Job], turns: &[Live]) -> Result<(), Trouble> {
+        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for job in jobs {
+            let before = transaction.total_changes();
+            guarded(|| job.work.apply(&transaction))?;
+            let has_changed = transaction.total_changes() != before;
+            if job.about.clears && has_changed && self.tidy_at.is_none() {
+                self.tidy_at = Some(Instant::now() + TIDY_AFTER);
+            }
+        }
+        for turn in turns {
+            guarded(|| catch_up(&transaction, turn))?;
+        }
+        Ok(transaction.commit()?)
     }
 
     /// Does these in one transaction. Says what became of each, unless nothing became of all.
