@@ -71,6 +71,8 @@ pub(super) enum SessionMsg {
     },
     /// From a timer of the turn: nothing may have been said for long.
     Silence(TurnId),
+    /// From a timer of the turn: have the store keep that it has begun.
+    TellStore(TurnId),
     /// From the turn log: nobody follows this turn any more.
     Abandoned(TurnId),
     /// From a timer of the turn: nobody came back to follow it.
@@ -125,6 +127,7 @@ impl SessionMsg {
             | Self::Hedge { .. }
             | Self::Deadline { .. }
             | Self::Silence(_)
+            | Self::TellStore(_)
             | Self::Abandoned(_)
             | Self::GraceOver(_)
             | Self::WaitedTooLong(_)
@@ -312,6 +315,7 @@ impl State {
             SessionMsg::Hedge { serial } => self.hedge(serial),
             SessionMsg::Deadline { serial } => self.deadline(serial),
             SessionMsg::Silence(turn) => self.bridge_silence(&turn),
+            SessionMsg::TellStore(turn) => self.tell_store(&turn),
             SessionMsg::Abandoned(turn) => self.abandoned(&turn),
             SessionMsg::GraceOver(turn) => self.grace_over(&turn),
             SessionMsg::WaitedTooLong(turn) => self.waited_too_long(&turn),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::ActorRef;
 use tokio::sync::OwnedSemaphorePermit;
@@ -27,6 +28,10 @@ use super::order::{history_for, instructions, order, prepare};
 use super::pump::{Outcome, Pumped};
 use super::slow::silence_timer;
 use super::turn_log::{Answered, Origin, TurnWriter};
+
+/// What the store is told of a turn's beginning waits for the first of the answer, so long at
+/// most: far less than the disk takes to make it durable.
+const TELL_AFTER: Duration = Duration::from_millis(2);
 
 /// The turn that a session runs just now. Dropping it stops the upstream call.
 pub(super) struct Running {
@@ -60,6 +65,8 @@ pub(super) struct Running {
     pub(super) is_visible: bool,
     /// The turn as the store was told of it, if it was.
     pub(super) record: Option<Arc<TurnRecord>>,
+    /// Rings when the store is to be told, if it was not by then.
+    pub(super) untold: Option<AbortOnDropHandle<()>>,
     /// The right to run without a reader.
     pub(super) detached: Option<Detached>,
     /// Rings when it has run without one for long enough.
@@ -134,7 +141,7 @@ impl Running {
             attempt.arm_hedge(&call, next);
         }
         attempt.arm_deadline(&call, candidates.front());
-        let silence = attempt.asks.then(|| silence_timer(me, &call, &writer)).flatten();
+        let silence = attempt.asks.then(|| silence_timer(me.clone(), &call, &writer)).flatten();
         let mut running = Self {
             fold,
             attempt,
@@ -151,15 +158,28 @@ impl Running {
             span,
             is_visible: false,
             record,
+            untold: None,
             detached,
             grace: None,
             permit,
             writer,
             call,
         };
-        // Beside the upstream call, which has begun.
-        running.tell_store(env, held);
+        // Whoever knows the turn's id may look for it at once.
+        if running.call.request.keeping == Keeping::Turn || running.record.is_some() {
+            running.tell_store(env, held);
+        } else {
+            let turn = running.writer.log().meta().turn.clone();
+            running.untold = Some(remind(me, TELL_AFTER, SessionMsg::TellStore(turn)));
+        }
         running
+    }
+
+    /// Has the store keep that the turn has begun, unless it knows.
+    pub(super) fn tell_store_once(&mut self, env: &Arc<Env>, held: &mut Conversation) {
+        if self.untold.take().is_some() {
+            self.tell_store(env, held);
+        }
     }
 
     /// Has the store keep that the turn has begun, where it is to be kept, or lasts.

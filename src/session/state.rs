@@ -229,6 +229,9 @@ impl State {
             return;
         }
         let outcome = running.take_in(&self.env, pumped);
+        if running.is_visible {
+            running.tell_store_once(&self.env, &mut self.held);
+        }
         if let Some(outcome) = outcome {
             if let Err(failure) = &outcome
                 && self.fall_back(failure)
@@ -237,6 +240,13 @@ impl State {
             }
             self.finish(Ending::Done(outcome));
             self.over();
+        }
+    }
+
+    /// The store is told of a turn whose answer keeps it waiting.
+    pub(super) fn tell_store(&mut self, turn: &TurnId) {
+        if let Some(running) = self.running.as_mut().filter(|running| running.is(turn)) {
+            running.tell_store_once(&self.env, &mut self.held);
         }
     }
 
@@ -257,7 +267,8 @@ impl State {
     }
 
     pub(super) fn finish(&mut self, ending: Ending) {
-        let Some(running) = self.running.take() else { return };
+        let Some(mut running) = self.running.take() else { return };
+        running.tell_store_once(&self.env, &mut self.held);
         self.residence.activity.set_running(false);
         let head_before = self.held.record().head;
         let claimed = running.base();
