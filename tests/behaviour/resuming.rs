@@ -178,3 +178,52 @@ async fn a_detached_turn_ends_when_it_is_interrupted() {
     assert_eq!(broker.session("one").await["messages"][1]["status"], "interrupted");
     broker.metric_becomes("outcrop_turns_detached", 0.0).await;
 }
+
+const POLICY: &str = "x-outcrop-disconnect-policy";
+
+/// Reads the first of a turn's text and leaves; gives the id of the last frame.
+async fn leave(ask: Ask<'_>) -> String {
+    let mut reply = ask.begin().await;
+    let (frame, _) = reply.first_text().await;
+    reply.hang_up();
+    frame.id
+}
+
+#[tokio::test]
+async fn a_turn_that_nobody_comes_back_to_is_stopped_after_its_grace() {
+    let broker = Broker::start().await;
+    let ask = broker.ask("count to 4000").session("one").pace(0, 10);
+    leave(ask.header(POLICY, "detach:0.3")).await;
+    broker.metric_becomes("outcrop_turns_detached", 1.0).await;
+    broker.open_calls_become(0).await;
+    assert_eq!(broker.session("one").await["messages"][1]["status"], "interrupted");
+    let wrong = broker.ask("hello there").header(POLICY, "detach:soon").answer().await;
+    assert_eq!((wrong.status, wrong.error()["param"].as_str()), (400, Some(POLICY)));
+}
+
+#[tokio::test]
+async fn who_comes_back_within_the_grace_follows_the_turn_to_its_end() {
+    let broker = Broker::start().await;
+    let ask = broker.ask("count to 100").session("one").pace(0, 10);
+    let after = leave(ask.header(POLICY, "detach:0.6")).await;
+    let rest = Answer::of(resume(&broker, &after).send().await).await;
+    rest.expect_ok();
+    assert!(rest.text.ends_with("100"), "{}", rest.text);
+    assert_eq!(broker.session("one").await["messages"][1]["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_key_has_a_policy_of_its_own_and_a_request_the_last_word() {
+    let key = "oc_0123456789abcdef";
+    let tables = format!(
+        "[[keys]]\ntenant = \"acme\"\nkey = \"{key}\"\ndisconnect_policy = \"detach:0.3\"\n"
+    );
+    let broker = Broker::with(Setup { tables: &tables, ..Setup::default() }).await;
+    let ask = |session| broker.ask("count to 4000").key(key).session(session).pace(0, 10);
+    leave(ask("one")).await;
+    broker.metric_becomes("outcrop_turns_detached", 1.0).await;
+    broker.metric_becomes("outcrop_turns_detached", 0.0).await;
+    leave(ask("two").header(POLICY, "cancel")).await;
+    broker.open_calls_become(0).await;
+    assert!(broker.metric("outcrop_turns_detached", &[]).await < 0.1);
+}
