@@ -14,7 +14,8 @@ use crate::turn::FailureKind;
 
 use super::sign_in::SignInProblem;
 use super::{
-    Discovery, Route, Routes, agentcore, bedrock_agent, bedrock_inline_agent, codewhisperer,
+    Discovery, FoundModel, Route, Routes, agentcore, bedrock_agent, bedrock_inline_agent,
+    codewhisperer,
 };
 
 /// The kinds that cannot be asked without AWS credentials; models can, with a key of Bedrock's.
@@ -144,6 +145,16 @@ impl Outlook<'_> {
     #[must_use]
     pub fn of_models(&self) -> Health {
         self.of_found(self.discovery().models_problem())
+    }
+
+    /// How it stands with a model that was discovered.
+    #[must_use]
+    pub fn of_model(&self, found: &FoundModel) -> Health {
+        match &self.sign_in {
+            _ if found.kind != codewhisperer::NAME => self.of_models(),
+            None => Standing::Unknown.into(),
+            problem => Health { problem: problem.clone(), ..Standing::SignedOut.into() },
+        }
     }
 
     fn discovery(&self) -> &Discovery {

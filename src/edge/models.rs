@@ -103,13 +103,13 @@ impl Shown<'_> {
     /// `name` is the one that the client used.
     fn foundation_model(&self, name: &ModelName, found: &FoundModel) -> Value {
         let more = json!({
-            "backend": FoundModel::KIND,
+            "backend": found.kind,
             "name": found.name,
             "input_modalities": found.reads,
             "output_modalities": found.makes,
             "streaming": found.streams,
         });
-        self.written(name, &found.provider, more, &self.outlook.of_models())
+        self.written(name, &found.provider, more, &self.outlook.of_model(found))
     }
 
     fn written(&self, name: &ModelName, owner: &str, mut more: Value, health: &Health) -> Value {

@@ -90,7 +90,8 @@ async fn the_models_of_a_sign_in_are_listed_where_they_can_be_asked() {
     until("the list", async || listed(&signed.broker).await == all).await;
     let path = "/v1/models/codewhisperer/claude-sonnet-4";
     let one = signed.broker.get(path).send().await.json().await;
-    let told = json!({ "name": "Claude Sonnet 4", "input_modalities": ["text", "image"],
+    let told = json!({ "backend": "codewhisperer", "state": "unknown", "healthy": null,
+        "name": "Claude Sonnet 4", "input_modalities": ["text", "image"],
         "output_modalities": ["text"], "streaming": true });
     assert_eq!((&one["outcrop"], &one["owned_by"]), (&told, &json!("codewhisperer")));
     let plain = signed.broker.get("/v1/models/codewhisperer").send().await.json().await;

@@ -75,6 +75,7 @@ impl CodeWhispererAccess {
 pub(in crate::backend) fn own_choice() -> FoundModel {
     FoundModel {
         model: NAME.parse().expect("the kind's name is a name for a model"),
+        kind: NAME,
         name: "the service's own choice".to_owned(),
         provider: NAME.to_owned(),
         reads: vec!["text".to_owned(), "image".to_owned()],

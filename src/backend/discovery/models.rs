@@ -33,6 +33,8 @@ const PREFIX: &str = "bedrock/";
 pub struct FoundModel {
     /// The direct name by which it can be asked: `bedrock/MODEL_ID`, `codewhisperer[/MODEL_ID]`.
     pub model: ModelName,
+    /// The kind of backend that answers for it.
+    pub kind: &'static str,
     /// What its maker calls it, or the profile that leads to it.
     pub name: String,
     /// Who made it, in lower case; CodeWhisperer does not say.
@@ -43,11 +45,6 @@ pub struct FoundModel {
     pub makes: Vec<String>,
     /// Whether it answers in streams.
     pub streams: bool,
-}
-
-impl FoundModel {
-    /// The kind of backend that answers for it.
-    pub const KIND: &'static str = bedrock::NAME;
 }
 
 /// What of a direct name tells the model: its id.
@@ -137,6 +134,7 @@ fn chosen(
 fn found(id: &str, name: &str, summary: &FoundationModelSummary) -> Option<FoundModel> {
     Some(FoundModel {
         model: format!("{PREFIX}{id}").parse().ok()?,
+        kind: bedrock::NAME,
         name: name.to_owned(),
         provider: summary.provider_name.as_deref().unwrap_or("amazon").to_lowercase(),
         reads: modalities(summary.input_modalities()),
