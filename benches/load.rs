@@ -63,12 +63,17 @@ impl Clients {
 
     /// Every connection asks again as soon as it was answered, `total` times in all.
     pub(crate) async fn one_after_another(&mut self, total: usize) -> anyhow::Result<Times> {
-        self.ask_again_and_again(total, TURNS).await
+        self.ask_again_and_again(total, TURNS, Duration::ZERO).await
+    }
+
+    /// The same, with so long between an answer and the next question, as people take it.
+    pub(crate) async fn apart(&mut self, total: usize, pause: Duration) -> anyhow::Result<Times> {
+        self.ask_again_and_again(total, TURNS, pause).await
     }
 
     /// The same, with a session of its own for every turn.
     pub(crate) async fn one_session_a_turn(&mut self, total: usize) -> anyhow::Result<Times> {
-        self.ask_again_and_again(total, 1).await
+        self.ask_again_and_again(total, 1, Duration::ZERO).await
     }
 
     /// Further turns go to the sessions that the first ones opened.
@@ -82,14 +87,19 @@ impl Clients {
         self
     }
 
-    async fn ask_again_and_again(&mut self, total: usize, turns: usize) -> anyhow::Result<Times> {
+    async fn ask_again_and_again(
+        &mut self,
+        total: usize,
+        turns: usize,
+        pause: Duration,
+    ) -> anyhow::Result<Times> {
         let left = Arc::new(AtomicUsize::new(total));
         let mut tasks = JoinSet::new();
         for connection in self.connections.drain(..) {
             let (left, text, expected) = (Arc::clone(&left), Arc::clone(&self.text), self.expected);
             let names = Arc::clone(&self.names);
             tasks.spawn(async move {
-                let asking = Asking { names, connection, text, expected, turns };
+                let asking = Asking { names, connection, text, expected, turns, pause };
                 asking.until_none_is(&left).await
             });
         }
@@ -145,6 +155,8 @@ struct Asking {
     expected: usize,
     /// Turns in a session.
     turns: usize,
+    /// Between an answer and the next question.
+    pause: Duration,
 }
 
 impl Asking {
@@ -152,6 +164,9 @@ impl Asking {
         let mut times = Vec::new();
         let mut session = String::new();
         while take_one(left) {
+            if !self.pause.is_zero() {
+                tokio::time::sleep(self.pause).await;
+            }
             if times.len() % self.turns == 0 {
                 session = self.names.next();
             }

@@ -15,6 +15,8 @@ const ASK: Ask<'static> = Ask { text: "count to 64", tokens: 64 };
 /// A turn that is over at once, to fill a store.
 const SHORT: Ask<'static> = Ask { text: "count to 1", tokens: 1 };
 const CONNECTIONS: usize = 64;
+/// Longer than a disk takes: what was idle while it was waited for is idle without it too.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Rounds of which nothing is counted.
 const WARM_UP: usize = 1;
 
@@ -41,6 +43,8 @@ struct Subject {
     /// Turns a second, a round each.
     rates: Vec<f64>,
     first_tokens: Times,
+    /// The same where the client takes its time between turns.
+    apart: Times,
     cpu: Vec<f64>,
 }
 
@@ -53,8 +57,16 @@ pub(crate) async fn measure(load: &Load) -> anyhow::Result<()> {
         let server = Server::broker(emulator.address, &settings)?;
         let many = Clients::open(server.address, Dialect::Chat, CONNECTIONS, &ASK).await?;
         let one = Clients::open(server.address, Dialect::Chat, 1, &ASK).await?;
-        let (rates, first_tokens, cpu) = (Vec::new(), Times::default(), Vec::new());
-        subjects.push(Subject { name, server, many, one, rates, first_tokens, cpu });
+        subjects.push(Subject {
+            name,
+            server,
+            many,
+            one,
+            rates: Vec::new(),
+            first_tokens: Times::default(),
+            apart: Times::default(),
+            cpu: Vec::new(),
+        });
     }
     for round in 0..WARM_UP + load.rounds {
         for subject in &mut subjects {
@@ -72,10 +84,12 @@ impl Subject {
         self.many.one_after_another(load.turns).await?;
         let (took, spent) = (began.elapsed(), self.server.cpu()? - spent);
         let first_tokens = self.one.one_after_another(load.alone).await?;
+        let apart = self.one.apart(load.alone, PAUSE).await?;
         if counts {
             self.rates.push(load.turns as f64 / took.as_secs_f64());
             self.cpu.push(spent.as_secs_f64() * 1_000.0 / load.turns as f64);
             self.first_tokens.extend(first_tokens);
+            self.apart.extend(apart);
         }
         Ok(())
     }
@@ -84,6 +98,7 @@ impl Subject {
 fn print(subjects: &mut [Subject]) {
     let memory = subjects[0].rates.clone();
     let direct = subjects[0].first_tokens.percentile(0.5);
+    let direct_apart = subjects[0].apart.percentile(0.5);
     table::head(
         "64 tokens, sessions in memory and in a file",
         &[
@@ -91,6 +106,8 @@ fn print(subjects: &mut [Subject]) {
             "turns a second",
             "CPU s per 1,000",
             "first token p50, p99, one connection",
+            "p50 / memory",
+            "first token p50, p99, turns 20 ms apart",
             "p50 / memory",
         ],
     );
@@ -100,6 +117,7 @@ fn print(subjects: &mut [Subject]) {
         let (least, middle, most) = spread(&ratios);
         let (p50, p99) =
             (subject.first_tokens.percentile(0.5), subject.first_tokens.percentile(0.99));
+        let apart = (subject.apart.percentile(0.5), subject.apart.percentile(0.99));
         let mut row = Row::new(subject.name);
         row.cells([
             format!("{least:.2} · {middle:.2} · {most:.2}"),
@@ -107,6 +125,8 @@ fn print(subjects: &mut [Subject]) {
             format!("{:.2}", spread(&subject.cpu).1),
             format!("{}, {}", ms(p50), ms(p99)),
             format!("{:.2}", p50.as_secs_f64() / direct.as_secs_f64()),
+            format!("{}, {}", ms(apart.0), ms(apart.1)),
+            format!("{:.2}", apart.0.as_secs_f64() / direct_apart.as_secs_f64()),
         ]);
         row.print();
     }

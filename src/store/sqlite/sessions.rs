@@ -118,8 +118,14 @@ fn exchange_messages(
 ) -> Result<i64, Trouble> {
     let first = record.dropped;
     let stays_until = unchanged.min(record.end()).max(first);
-    let gone = remove_messages(db, standing.number, 0, first)?
-        + remove_messages(db, standing.number, stays_until, u64::MAX)?;
+    // Most turns only add to what the file has.
+    let mut gone = 0;
+    if first > standing.dropped {
+        gone += remove_messages(db, standing.number, 0, first)?;
+    }
+    if stays_until < standing.end {
+        gone += remove_messages(db, standing.number, stays_until, u64::MAX)?;
+    }
     let come = insert_messages(db, standing.number, record, stays_until)?;
     Ok(standing.message_bytes - gone + come)
 }
