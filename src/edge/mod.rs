@@ -28,6 +28,7 @@ use crate::turn::{Failure, FailureKind, RequestId};
 
 pub mod listener;
 
+mod answering;
 mod apology;
 mod conversations;
 mod counting;
