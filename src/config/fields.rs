@@ -96,7 +96,8 @@ impl Fields for Names {
     }
 }
 
-/// All sections; `[[models]]` and `[[keys]]` are walked table by table, by [`model`] and [`key`].
+/// All sections; `[[models]]` and `[[keys]]` are walked table by table, by
+/// [`model_fields`](super::model_fields) and [`key`].
 pub(super) fn sections(fields: &mut impl Fields, config: &mut Config) {
     let Config {
         server,

@@ -1,9 +1,9 @@
 //! A person's sign-in to AWS: AWS Builder ID, or the IAM Identity Center of an organisation.
 //!
-//! `outcrop login` makes it by the device flow ([`device`]): the person opens a link on any
+//! `outcrop login` makes it by the device flow (`device.rs`): the person opens a link on any
 //! machine and confirms a code. What comes of it is a token for an hour or so and one to renew it
-//! with, kept in [`files`] that only their owner may read. [`SignIn::token`] gives the one that is
-//! good now; [`renewal`] has it renewed early, once at a time: tasks of this process wait for one
+//! with, kept in files that only their owner may read. `SignIn::token` gives the one that is
+//! good now; `renewal.rs` has it renewed early, once at a time: tasks of this process wait for one
 //! another, other processes at a lock, and whoever comes second finds it done. A renewal outlives
 //! the turn that asked for it, since the service may take each renewing token once only.
 //! (SSO OIDC API model, 2019-06-10.)
