@@ -34,9 +34,10 @@ const SCRIPT: &[(&str, &[&str])] = &[
 /// How to show it.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
-    /// Address and port for the broker to listen on
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
-    listen: SocketAddr,
+    /// Address and port for the broker to listen on; unless told, 127.0.0.1:8000, or with --once
+    /// any free port
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
     /// Exit after the conversation instead of serving on
     #[arg(long)]
     once: bool,
@@ -50,10 +51,11 @@ pub(super) async fn run(verb: Demo, _environment: Environment) -> u8 {
         Err(message) => return refuse(&message),
     };
     let mut config = Config::default();
-    config.server.listen = verb.listen;
-    if verb.once {
+    match verb.listen {
+        Some(address) => config.server.listen = address,
         // Nobody else is to talk to it, so any free port does.
-        config.server.listen.set_port(0);
+        None if verb.once => config.server.listen.set_port(0),
+        None => {}
     }
     config.emulator.listen.set_port(0);
     config.emulator.first_token_delay = FIRST_TOKEN_DELAY;
