@@ -13,7 +13,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 clients=$root/tests/clients
-venv=${VENV:-$root/.venv}
+venv=$(realpath --no-symlinks "${VENV:-$root/.venv}")
 litellm_venv=${LITELLM_VENV:-$root/.venv-litellm}
 voice_venv=${VOICE_VENV:-$root/.venv-voice}
 bin=${OUTCROP_BIN:-$root/target/debug/outcrop}
@@ -140,11 +140,12 @@ python_suites() {
 # Whatever is asked, however wrong, gets an answer of the kind that the document promises. Whoever
 # follows a session may wait for a minute: that one is left out.
 openapi_document() {
-    "$venv/bin/schemathesis" run "$OUTCROP_URL/openapi.json" --no-color \
+    # It keeps what it found where it is.
+    (cd "$work" && "$venv/bin/schemathesis" run "$OUTCROP_URL/openapi.json" --no-color \
         --header "authorization: Bearer $OUTCROP_KEY" --request-timeout 30 \
         --phases coverage,fuzzing --max-examples "${OPENAPI_EXAMPLES:-3}" --seed 1 \
         --exclude-path "/v1/sessions/{id}/events" \
-        --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance
+        --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance)
 }
 
 litellm_suite() {

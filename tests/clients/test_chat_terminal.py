@@ -6,6 +6,8 @@ OUTCROP_BIN     the program
 import json
 import re
 import stat
+import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -118,10 +120,25 @@ def test_a_command_that_there_is_not_and_help(chat):
     assert terminal.exit_code() == 0
 
 
-def said(session):
-    """What the user said last, as the broker has it."""
-    messages = held(session)["messages"]
-    return [message["content"] for message in messages if message["role"] == "user"][-1]
+def said(session, turns=1):
+    """What the user said last, as the broker has it, once so many turns are over.
+
+    What is typed is echoed, and drawn anew, so the terminal alone does not tell when that is."""
+
+    def is_over():
+        try:
+            there = held(session)
+        except urllib.error.HTTPError as error:
+            assert error.code == 404
+            return None
+        return there if there["turns"] >= turns and there["state"] != "running" else None
+
+    until = time.monotonic() + terminals.PATIENCE
+    while not (there := is_over()):
+        assert time.monotonic() < until, f"{session} has no {turns} turns"
+        time.sleep(0.02)
+    said = [message["content"] for message in there["messages"] if message["role"] == "user"]
+    return said[-1]
 
 
 def test_what_is_pasted_is_one_message_as_it_is(chat, mark):
@@ -136,9 +153,11 @@ def test_what_is_pasted_is_one_message_as_it_is(chat, mark):
     assert said(mark) == pasted
     # Between quotes nothing is a mark.
     terminal.type('"""\rsay: done\rone \\\rtwo\r"""\r')
-    terminal.waits_for('"""\r\n.*done')
+    terminal.waits_for("two")
+    terminal.waits_for('"""')
+    terminal.waits_for("done")
     terminal.prompt()
-    assert said(mark) == "say: done\none \\\ntwo"
+    assert said(mark, turns=2) == "say: done\none \\\ntwo"
 
 
 def test_long_and_wide_text_and_another_size_of_the_window(chat, mark):

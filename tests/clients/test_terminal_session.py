@@ -59,7 +59,7 @@ and confirm within 10 minutes that the code is
   CODE
 
 Waiting …
-signed in; models of the kind codewhisperer can be asked now
+signed in to AWS Builder ID
 $ outcrop login --status
 signed in to AWS Builder ID; the token is good for N minutes and renews itself
 $ outcrop chat --model q --server-url $URL
