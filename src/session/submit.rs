@@ -1,8 +1,10 @@
 //! A turn on its way to its session: which one it is, and that it has an actor.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::future::{Either, select};
 use ractor::{ActorRef, SpawnErr};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -119,7 +121,8 @@ impl Sessions {
         let destination = self.destination(&submission).await?;
         let is_resident = self.env.directory.get(&destination.key).is_some();
         let takes_room = !is_resident && !destination.is_ephemeral;
-        let (key, is_new) = (destination.key.clone(), destination.is_new);
+        let room_for = takes_room.then(|| destination.key.clone());
+        let is_new = destination.is_new;
         let Submission { route, request, request_id, received, hold, .. } = submission;
         let detached = self.right_to_detach(request.is_background)?;
         // The route's own copy of its name, if that was asked for: every session keeps one.
@@ -139,14 +142,11 @@ impl Sessions {
             hold,
         });
         let claimed = destination.claimed.map(|head| (head, destination.key.clone()));
-        // The upstream is asked meanwhile: a store takes its time to count.
-        let room = async {
-            if takes_room {
-                self.make_room(&key, is_new).await;
-            }
+        let handing = self.hand_over(destination, Bound { call, permit, detached });
+        let handed = match room_for {
+            Some(key) => self.beside_making_room(key, is_new, handing).await,
+            None => handing.await,
         };
-        let bound = Bound { call, permit, detached };
-        let ((), handed) = tokio::join!(room, self.hand_over(destination, bound));
         if handed.is_err()
             && let Some((head, key)) = claimed
         {
@@ -359,6 +359,25 @@ impl Sessions {
             tracing::error!(%error, "a session's actor could not be spawned");
             Failure::internal()
         })
+    }
+
+    /// Does this while room is made: a store takes its time to count, and more to forget, and
+    /// nobody waits for that.
+    async fn beside_making_room<T>(
+        &self,
+        key: SessionKey,
+        is_new: bool,
+        handing: impl Future<Output = T>,
+    ) -> T {
+        let sessions = self.clone();
+        let room = Box::pin(async move { sessions.make_room(&key, is_new).await });
+        match select(pin!(handing), room).await {
+            Either::Left((handed, room)) => {
+                self.env.afterwards.spawn(room);
+                handed
+            }
+            Either::Right(((), handing)) => handing.await,
+        }
     }
 
     /// Lets the tenant's oldest session go when it has as many as it may, or as much, and one
