@@ -214,8 +214,18 @@ async fn chunks_arrive_as_they_are_written() {
         socket.write_all(GET.as_bytes()).await.unwrap();
         read_until(&mut socket, "hello").await;
     }
+    let mut tries = Vec::new();
+    // Nagle would hold them back each time, a busy machine only now and then.
+    while tries.len() < 3 && tries.iter().all(|p90| *p90 >= 10_000) {
+        tries.push(ninetieth_percentile(&mut socket, epoch).await);
+    }
+    assert!(tries.iter().any(|p90| *p90 < 10_000), "p90 in µs: {tries:?}");
+}
+
+/// Within how many microseconds nine of ten chunks came.
+async fn ninetieth_percentile(socket: &mut TcpStream, epoch: Instant) -> u128 {
     socket.write_all(b"GET /ticks HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    read_until(&mut socket, "\r\n\r\n").await;
+    read_until(socket, "\r\n\r\n").await;
     let mut latencies = Vec::new();
     for _ in 0..200 {
         // A chunk: its length, the line and the line's end.
@@ -224,9 +234,11 @@ async fn chunks_arrive_as_they_are_written() {
         let sent: u128 = std::str::from_utf8(&chunk[3..15]).unwrap().parse().unwrap();
         latencies.push(epoch.elapsed().as_micros().saturating_sub(sent));
     }
+    // The last chunk, which says that there are no more.
+    let mut end = [0; "0\r\n\r\n".len()];
+    socket.read_exact(&mut end).await.unwrap();
     latencies.sort_unstable();
-    // Nagle would hold them back for up to 40 ms, half of them for 20; a busy machine only some.
-    assert!(latencies[100] < 10_000, "p50 {} µs", latencies[100]);
+    latencies[180]
 }
 
 #[tokio::test]
